@@ -1,0 +1,67 @@
+//! One object of a store, and one version of it.
+//!
+//! In: what a listing or an answer says. Out: [`ObjectId`], [`ETag`], [`ByteRange`].
+//! Never: compares versions by size or time alone.
+
+use crate::layout::ObjectKey;
+use std::fmt;
+use std::sync::Arc;
+
+/// What a store calls one version of an object's bytes. Opaque; equal means the same bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ETag(Arc<str>);
+
+impl ETag {
+    /// As the store wrote it, quotes included.
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
+        ETag(text.into())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ETag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// One version of one object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectId {
+    /// Its name below the prefix.
+    pub key: ObjectKey,
+    /// Stored bytes.
+    pub size: u64,
+    /// When the store says that it was written. Copying changes it.
+    pub modified: Option<jiff::Timestamp>,
+    /// Which version. `None` where the store cannot say.
+    pub etag: Option<ETag>,
+}
+
+/// A stretch of an object's stored bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ByteRange {
+    /// First byte.
+    pub start: u64,
+    /// How many; `None`: to the end.
+    pub len: Option<u64>,
+}
+
+impl ByteRange {
+    /// The whole object.
+    pub const ALL: ByteRange = ByteRange { start: 0, len: None };
+
+    /// From this byte to the end.
+    pub fn from(start: u64) -> Self {
+        ByteRange { start, len: None }
+    }
+
+    /// This many bytes from there.
+    pub fn new(start: u64, len: u64) -> Self {
+        ByteRange { start, len: Some(len) }
+    }
+}

@@ -148,6 +148,11 @@ impl Error {
         self.verdict() == Verdict::Absent
     }
 
+    /// The sentence, without the object.
+    pub fn what(&self) -> &str {
+        &self.0.what
+    }
+
     /// The object it is about, when one was named.
     pub fn object(&self) -> Option<&str> {
         self.0.object.as_deref()

@@ -1,1 +1,127 @@
-//! Being built.
+//! The program around the library: argv, environment, rendering, exit code.
+//!
+//! In: argv, the environment. Out: text on stdout (results) and stderr (everything else), and one exit code.
+//! Never: decides what a verb does (that is `commands`); anything here that prints goes through [`console::Console`].
+//!
+//! How a verb is added: its options and its report in `commands/<verb>.rs` (no clap there), its flags in
+//! `cli/args/<verb>.rs`, its text and JSON in `cli/render/<verb>.rs`, one variant of [`args::Verb`] and one arm of
+//! [`Call::dispatch`]. `explain` is the smallest example, `st` the ordinary one.
+
+pub mod args;
+pub mod config;
+pub mod console;
+pub mod context;
+pub mod exit;
+pub mod logging;
+pub mod progress;
+pub mod render;
+
+pub use config::Environment;
+pub use context::Context;
+
+use crate::commands;
+use crate::error::{Answer, Code, Error};
+use args::Verb;
+use clap::FromArgMatches;
+use exit::Asker;
+use std::ffi::OsString;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// What a bug costs: set as soon as it is known who asks, because a panic in a restore_command must not look like the
+/// end of the archive.
+static BUG: AtomicU8 = AtomicU8::new(70);
+
+/// One parsed call of the program, ready to run.
+#[derive(Debug)]
+pub struct Call {
+    verb: Verb,
+    context: Context,
+}
+
+/// Parse argv and start logging. `Err` is an exit code: help was printed, or the line is wrong.
+pub fn prepare(argv: impl IntoIterator<Item = OsString>, environment: Environment) -> Result<Call, u8> {
+    let argv: Vec<OsString> = argv.into_iter().collect();
+    let asker = asker(Path::new("."));
+    BUG.store(exit::before_verb(Code::InternalBug, &argv, asker), Ordering::Relaxed);
+    let refused =
+        |error: clap::Error| console::clap_ended(&error, exit::before_verb(Code::UsageArgument, &argv, asker));
+    let matches = args::command().try_get_matches_from(&argv).map_err(refused)?;
+    let cli = args::Cli::from_arg_matches(&matches).map_err(refused)?;
+    let context = Context::new(cli.global, environment);
+    logging::start(&context);
+    Ok(Call { verb: cli.verb, context })
+}
+
+impl Call {
+    /// The runtime this verb needs: one thread where little is done at once, all cores where much is.
+    pub fn runtime(&self) -> Answer<tokio::runtime::Runtime> {
+        let mut builder = match self.verb.heavy() {
+            false => tokio::runtime::Builder::new_current_thread(),
+            true => tokio::runtime::Builder::new_multi_thread(),
+        };
+        builder
+            .enable_all()
+            .build()
+            .map_err(|error| Error::new(Code::LocalIo, "cannot start the runtime's threads").because(error))
+    }
+
+    /// Run the verb to its exit code. Errors are printed here and nowhere else.
+    pub async fn run(self) -> u8 {
+        match self.dispatch().await {
+            Ok(code) => code,
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    /// Print an error and give its exit code.
+    pub fn fail(&self, error: &Error) -> u8 {
+        // Whoever closed the pipe has read enough.
+        if console::reader_gone(error) {
+            return exit::OK;
+        }
+        let code = self.exit(error.code());
+        self.context.console().error(error, code);
+        code
+    }
+
+    /// What a failure costs, by verb.
+    fn exit(&self, code: Code) -> u8 {
+        match &self.verb {
+            Verb::Explain(_) | Verb::Version => exit::sysexit(code),
+        }
+    }
+
+    async fn dispatch(&self) -> Answer<u8> {
+        let context = &self.context;
+        match &self.verb {
+            Verb::Explain(args) => {
+                let report = commands::explain::run(&args.options())?;
+                context.console().print(&render::explain::render(&report, context.format())?)?;
+            }
+            Verb::Version => context.console().print(&format!("wal-r {}\n", args::long_version()))?,
+        }
+        Ok(exit::OK)
+    }
+}
+
+/// Who would be hurt by a failure here, before the command line is understood: a server in point-in-time recovery whose
+/// data directory this is, or nobody.
+fn asker(directory: &Path) -> Asker {
+    let there = |name: &str| directory.join(name).exists();
+    let recovers = there("recovery.signal") || there("recovery.conf");
+    if recovers && !there("standby.signal") { Asker::PointInTime } else { Asker::Patient }
+}
+
+/// Run the program; a panic becomes `internal.bug` and its exit code instead of a backtrace and 101.
+pub fn guarded(program: impl FnOnce() -> u8) -> u8 {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
+        let payload = panic.payload();
+        let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(|s| &**s));
+        let what = format!("panicked at {place}: {}", text.unwrap_or("no message"));
+        console::bug(&Error::new(Code::InternalBug, what));
+    }));
+    catch_unwind(AssertUnwindSafe(program)).unwrap_or_else(|_| BUG.load(Ordering::Relaxed))
+}

@@ -1,1 +1,5 @@
-fn main() {}
+//! The program end to end, and whatever needs more than one folder of the library.
+//!
+//! In: the binary that cargo built. Out: verdicts. Never: holds a test itself; one `mod` line per area.
+
+mod cli;

@@ -1,0 +1,142 @@
+//! Flags as typed.
+//!
+//! In: argv. Out: [`Cli`], whose words still mean nothing: no file was looked at, no environment read.
+//! Never: fills in a default that depends on the environment (that is `cli::config`).
+//!
+//! One file per verb. Names and flags are those of WAL-G and WAL-E where these have them.
+
+pub mod explain;
+
+use crate::codec;
+use crate::layout::Compression;
+use clap::{ArgAction, CommandFactory, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "wal-r",
+    bin_name = "wal-r",
+    version,
+    long_version = long_version(),
+    about = "Fetches, proves, copies and rehearses PostgreSQL archives written by WAL-E and WAL-G",
+    after_help = "The archive is named by --prefix or by WALG_S3_PREFIX, WALE_S3_PREFIX, WALG_FILE_PREFIX and their \
+                  twins: `wal-r config explain`.\nNothing here changes or deletes what it reads.",
+    subcommand_required = true,
+    arg_required_else_help = true,
+    disable_help_subcommand = false,
+    max_term_width = 110
+)]
+pub struct Cli {
+    /// Flags that every verb takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// Flags that every verb takes, before or behind its name.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Everywhere")]
+pub struct Global {
+    /// Where the archive is: s3://BUCKET/PATH, file:///PATH or a path. Wins over every setting
+    #[arg(long, global = true, value_name = "URL")]
+    pub prefix: Option<String>,
+    /// Settings file: JSON, YAML or NAME=value lines. Else WALG_CONFIG_PATH, else ~/.walg.json, .yaml, .yml
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Directory with one file per setting, as `envdir` reads it
+    #[arg(long, global = true, value_name = "DIR")]
+    pub envdir: Option<PathBuf>,
+    /// How results are printed
+    #[arg(long, global = true, value_name = "FORMAT")]
+    pub format: Option<Format>,
+    /// Give up on the store after this long: 30s, 5m, 1h. wal-fetch: 60s; else none
+    #[arg(long, global = true, value_name = "TIME", value_parser = duration)]
+    pub deadline: Option<Duration>,
+    /// Say less: no progress and no notes; twice: errors only
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub quiet: u8,
+    /// Say more; twice: everything
+    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
+    pub verbose: u8,
+    /// WAL-E's word for --quiet
+    #[arg(long, global = true, hide = true)]
+    pub terse: bool,
+}
+
+/// How a result is printed. Errors follow on stderr.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    #[value(alias = "text")]
+    Table,
+    /// One JSON document with `schema` and `version`.
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// What an error code means and what to do next
+    Explain(explain::Args),
+    /// Print the version, as --version does
+    #[command(hide = true)]
+    Version,
+}
+
+impl Verb {
+    /// Is there enough to do at once for all cores?
+    pub fn heavy(&self) -> bool {
+        match self {
+            Verb::Explain(_) | Verb::Version => false,
+        }
+    }
+}
+
+/// The clap definition, for parsing, man pages, completions and the docs.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Text of `--version` behind the program's name: the features, codecs and stores of this build.
+pub fn long_version() -> &'static str {
+    static TEXT: LazyLock<String> = LazyLock::new(|| {
+        let codecs: Vec<String> = Compression::ALL
+            .into_iter()
+            .filter(|one| codec::decoder(*one).is_some())
+            .map(|one| one.to_string())
+            .collect();
+        let mut features = vec!["cli"];
+        let mut stores = vec!["file"];
+        if cfg!(feature = "s3") {
+            features.push("s3");
+            stores.push("s3");
+        }
+        if cfg!(feature = "testing") {
+            features.push("testing");
+        }
+        format!(
+            "{}\nfeatures: {}\nstores:   {}\ncodecs:   {}",
+            env!("CARGO_PKG_VERSION"),
+            features.join(" "),
+            stores.join(" "),
+            codecs.join(" ")
+        )
+    });
+    &TEXT
+}
+
+/// A length of time as people write it: `90`, `90s`, `5m`, `1h`, `500ms`, `1m30s`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("not a length of time: {text:?}; write 90s, 5m, 1h, 500ms");
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Ok(Duration::from_secs(seconds));
+    }
+    let signed: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
+    Duration::try_from(signed).map_err(|_| wrong())
+}

@@ -1,0 +1,97 @@
+//! stdout and stderr.
+//!
+//! In: finished text. Out: bytes on stdout (results) or stderr (all else).
+//! Never: prints one on the other, or fails because nobody reads stderr.
+
+use super::args::Format;
+use super::render;
+use crate::error::{Answer, Code, Error};
+use std::error::Error as _;
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+
+/// The two streams, and how to talk on them.
+#[derive(Debug, Clone)]
+pub struct Console {
+    format: Format,
+    color: bool,
+}
+
+impl Console {
+    /// `color` allows it; it is used where stderr is a terminal.
+    pub fn new(format: Format, color: bool) -> Self {
+        Console { format, color: color && io::stderr().is_terminal() }
+    }
+
+    /// Print a result. Flushed; a full disk behind stdout is an error.
+    pub fn print(&self, text: &str) -> Answer<()> {
+        let mut out = self.out();
+        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(stdout_failed)
+    }
+
+    /// stdout for bytes that come in pieces. Its errors go through [`stdout_failed`].
+    pub fn out(&self) -> impl Write + use<> {
+        io::stdout().lock()
+    }
+
+    /// Print an error on stderr, as text or, where JSON was asked for, as JSON.
+    pub fn error(&self, error: &Error, exit: u8) {
+        to_stderr(&match self.format {
+            Format::Table => render::error_text(error, self.color),
+            Format::Json => render::error_json(error, exit),
+        });
+    }
+
+    /// Print something else for people on stderr.
+    pub fn note(&self, text: &str) {
+        to_stderr(text);
+    }
+}
+
+/// stdout did not take what it was given. When its reader has gone away, [`reader_gone`] tells.
+pub fn stdout_failed(error: io::Error) -> Error {
+    let outer = Error::new(Code::LocalIo, "cannot write the result").on("stdout");
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => outer.because(ReaderGone),
+        _ => outer.because(error),
+    }
+}
+
+/// Is this only `wal-r … | head`?
+pub fn reader_gone(error: &Error) -> bool {
+    error.source().is_some_and(|source| source.is::<ReaderGone>())
+}
+
+#[derive(Debug)]
+struct ReaderGone;
+
+impl fmt::Display for ReaderGone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("its reader is gone")
+    }
+}
+
+impl std::error::Error for ReaderGone {}
+
+/// clap stopped: help and version are results and succeed; anything else is a usage error with this exit code.
+pub(super) fn clap_ended(error: &clap::Error, usage: u8) -> u8 {
+    // clap's own printing panics on nothing, colours where it may, and knows which stream.
+    match error.print() {
+        Err(failed) if !error.use_stderr() && failed.kind() != io::ErrorKind::BrokenPipe => {
+            to_stderr(&render::error_text(&stdout_failed(failed), false));
+            super::exit::sysexit(Code::LocalIo)
+        }
+        _ if error.use_stderr() => usage,
+        _ => super::exit::OK,
+    }
+}
+
+/// A panic. Says it without any state of the program.
+pub(super) fn bug(error: &Error) {
+    to_stderr(&render::error_text(error, false));
+}
+
+fn to_stderr(text: &str) {
+    // Nobody may be listening there; that is no reason to fail.
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}

@@ -1,0 +1,81 @@
+//! Notes and warnings of the library as lines on stderr.
+//!
+//! In: `tracing` events. Out: one line each. Never: writes to stdout, shows what the SDK logs below warnings unless
+//! everything was asked for (its debug output is long, and no place for secrets to leak from).
+
+use super::context::{Context, Verbosity};
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::{Context as Layered, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, Registry};
+
+/// From here on events are lines on stderr.
+pub fn start(context: &Context) {
+    let (ours, others) = match context.verbosity() {
+        Verbosity::Errors => (LevelFilter::ERROR, LevelFilter::OFF),
+        Verbosity::Quiet => (LevelFilter::WARN, LevelFilter::OFF),
+        Verbosity::Normal => (LevelFilter::INFO, LevelFilter::OFF),
+        Verbosity::Verbose => (LevelFilter::DEBUG, LevelFilter::WARN),
+        Verbosity::Debug => (LevelFilter::TRACE, LevelFilter::INFO),
+    };
+    let filter = Targets::new().with_default(others).with_target("wal_r", ours);
+    let lines = Lines { times: !io::stderr().is_terminal() };
+    // A second call in one process (tests) keeps the first.
+    let _ = Registry::default().with(lines.with_filter(filter)).try_init();
+}
+
+/// `warning: text, key: value`. With a time in front where nobody watches: server logs have none of their own.
+struct Lines {
+    times: bool,
+}
+
+impl<S: Subscriber> Layer<S> for Lines {
+    fn on_event(&self, event: &Event<'_>, _: Layered<'_, S>) {
+        let mut line = Line::default();
+        event.record(&mut line);
+        let level = match *event.metadata().level() {
+            Level::ERROR => "error: ",
+            Level::WARN => "warning: ",
+            Level::INFO => "",
+            Level::DEBUG => "debug: ",
+            Level::TRACE => "trace: ",
+        };
+        let time = if self.times {
+            format!("{} wal-r: ", jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ"))
+        } else {
+            String::new()
+        };
+        let text =
+            format!("{time}{level}{}{}\n", super::render::plain(&line.message), super::render::plain(&line.fields));
+        let _ = io::stderr().lock().write_all(text.as_bytes());
+    }
+}
+
+#[derive(Default)]
+struct Line {
+    message: String,
+    fields: String,
+}
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "message" {
+            self.message = format!("{value:?}");
+        } else {
+            self.fields.push_str(&format!(" {}={value:?}", field.name()));
+        }
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "message" {
+            self.message = value.to_owned();
+        } else {
+            self.fields.push_str(&format!(" {}={value}", field.name()));
+        }
+    }
+}

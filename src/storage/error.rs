@@ -42,6 +42,8 @@ pub enum StoreErrorKind {
     Local,
     /// The settings cannot work: bad endpoint, bad region.
     Config,
+    /// This build has no such store.
+    Unsupported,
 }
 
 /// May a failed request be tried again, and how? Decided in one place: [`StoreError::retry`].
@@ -106,7 +108,8 @@ impl StoreError {
             | K::Redirected
             | K::Exists
             | K::Local
-            | K::Config => RetryClass::Permanent,
+            | K::Config
+            | K::Unsupported => RetryClass::Permanent,
         }
     }
 
@@ -130,6 +133,7 @@ impl StoreError {
             K::Redirected => Code::StoreRedirected,
             K::Exists | K::Local => Code::LocalIo,
             K::Config => Code::ConfigValue,
+            K::Unsupported => Code::ConfigUnsupported,
         }
     }
 }

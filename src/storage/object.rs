@@ -64,4 +64,12 @@ impl ByteRange {
     pub fn new(start: u64, len: u64) -> Self {
         ByteRange { start, len: Some(len) }
     }
+
+    /// First byte and end (exclusive) of this range within an object of `size` bytes: cut off at its end, and empty
+    /// when it begins there or behind.
+    pub fn within(self, size: u64) -> (u64, u64) {
+        let start = self.start.min(size);
+        let end = self.len.map_or(size, |len| start.saturating_add(len).min(size));
+        (start, end)
+    }
 }

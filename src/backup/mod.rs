@@ -1,1 +1,8 @@
-//! Being built.
+//! One base backup: its sentinel, its partitions, its files on disk.
+//!
+//! In: sentinels, partitions as streams, a target directory. Out: which backup is meant, and a data directory that
+//! PostgreSQL can start on. Never: asks a store (the bytes are handed in), takes a backup for complete because its
+//! streams ended, or writes outside the directories that were named.
+
+pub mod select;
+pub mod sentinel;

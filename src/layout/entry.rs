@@ -115,7 +115,7 @@ impl Entry {
         if let Some(name) = key.strip_prefix(BACKUPS) {
             return backup(name);
         }
-        // The second form is what a container wrote whose prefix had no slash at its end.
+        // A container whose prefix had no slash at its end wrote it glued to the prefix: outside, and never listed.
         if key == "sysids/sysid" {
             return Entry::SystemId;
         }

@@ -19,3 +19,6 @@ pub const BACKUPS: &str = "basebackups_005/";
 pub const WAL: &str = "wal_005/";
 /// What a sentinel's key ends in, behind the backup's name.
 pub const SENTINEL_SUFFIX: &str = "_backup_stop_sentinel.json";
+
+#[cfg(test)]
+mod tests;

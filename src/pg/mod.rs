@@ -44,3 +44,6 @@ impl NameError {
         NameError { expected, text: text.chars().take(64).collect() }
     }
 }
+
+#[cfg(test)]
+mod tests;

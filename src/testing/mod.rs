@@ -1,5 +1,8 @@
-//! What tests, benches and fuzzing share: stores that fail on purpose, and what every store must do.
+//! What tests, benches and fuzzing share: stores that fail on purpose, what every store must do, and forged files as
+//! the originals write them.
 //!
-//! In: plans of faults, stores. Out: panics that say which promise was broken. Never: part of the program.
+//! In: plans of faults, stores, plain bytes. Out: panics that say which promise was broken; files, valid or damaged on
+//! purpose. Never: part of the program.
 
 pub mod contract;
+pub mod lzop;

@@ -96,6 +96,10 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Size, time and version of an object.
     async fn head(&self, key: &ObjectKey) -> Result<ObjectId, StoreError>;
+
+    /// Forget credentials that were kept, so that the next request asks their source for new ones. For
+    /// [`retry::Retrying`], after [`StoreErrorKind::Expired`].
+    async fn refresh_credentials(&self) {}
 }
 
 /// Writing, for copies and tests. No read command can reach it.

@@ -6,8 +6,11 @@
 //! Source: WAL-E's and WAL-G's handling of prefixes (what WAL-E made of double slashes is in [`Location::candidates`]).
 
 use super::local::LocalStore;
-use super::{Store, StoreError, StoreErrorKind, StoreWrite};
+use super::retry::{Counters, RetryPolicy, Retrying};
+use super::{Depth, Store, StoreError, StoreErrorKind, StoreWrite};
 use crate::error::{Answer, Code, Error};
+use crate::layout;
+use futures::StreamExt;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -143,6 +146,10 @@ impl fmt::Debug for Secret {
 /// Everything a store needs besides its place.
 #[derive(Debug, Clone, Default)]
 pub struct StoreSettings {
+    /// What is tried again, how often, how long.
+    pub retry: RetryPolicy,
+    /// Where requests, retries and bytes are counted.
+    pub counters: Arc<Counters>,
     /// S3 and everything that speaks it.
     pub s3: S3Settings,
 }
@@ -277,12 +284,52 @@ pub struct S3Settings {
     pub anonymous: bool,
 }
 
-/// The store of a location: its first candidate, or what [`resolve`] found.
+/// The store of a location, with retries: its first candidate, or what [`resolve`] found. Nothing is asked yet; the
+/// deadline runs from now.
 pub fn open(location: &Location, settings: &StoreSettings) -> Result<Arc<dyn Store>, StoreError> {
-    match location {
-        Location::Local(root) => Ok(Arc::new(LocalStore::new(root))),
-        Location::S3 { .. } => Err(unsupported(location, settings)),
+    let store = backend(location, settings)?;
+    Ok(Arc::new(Retrying::counting(store, settings.retry.clone(), settings.counters.clone())))
+}
+
+/// Which of the places a prefix can mean is meant.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    /// The place taken.
+    pub location: Location,
+    /// Its store.
+    pub store: Arc<dyn Store>,
+    /// What was looked at before it and held nothing.
+    pub passed_over: Vec<Location>,
+}
+
+/// The first candidate under which there is a base backup or a WAL file; where there is none in any, the first. A prefix
+/// that can mean only one place (every one without odd slashes) costs no request.
+pub async fn resolve(location: &Location, settings: &StoreSettings) -> Result<Resolved, StoreError> {
+    let mut candidates = location.candidates();
+    let first = candidates.remove(0);
+    let store = open(&first, settings)?;
+    if candidates.is_empty() || holds_archive(&*store).await? {
+        return Ok(Resolved { location: first, store, passed_over: Vec::new() });
     }
+    let mut passed_over = vec![first.clone()];
+    for location in candidates {
+        let store = open(&location, settings)?;
+        if holds_archive(&*store).await? {
+            return Ok(Resolved { location, store, passed_over });
+        }
+        passed_over.push(location);
+    }
+    passed_over.remove(0);
+    Ok(Resolved { location: first, store, passed_over })
+}
+
+async fn holds_archive(store: &dyn Store) -> Result<bool, StoreError> {
+    for folder in [layout::BACKUPS, layout::WAL] {
+        if store.list(folder, Depth::All, None).next().await.transpose()?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The same for writing. Not retried: whoever writes decides what to do about an attempt that may have succeeded.
@@ -291,6 +338,10 @@ pub fn open_writer(location: &Location, settings: &StoreSettings) -> Result<Arc<
         Location::Local(root) => Ok(Arc::new(LocalStore::new(root))),
         Location::S3 { .. } => Err(unsupported(location, settings)),
     }
+}
+
+fn backend(location: &Location, settings: &StoreSettings) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(open_writer(location, settings)?)
 }
 
 fn unsupported(location: &Location, _: &StoreSettings) -> StoreError {

@@ -5,4 +5,5 @@
 //! purpose. Never: part of the program.
 
 pub mod contract;
+pub mod faulty;
 pub mod lzop;

@@ -3,3 +3,5 @@
 //! In: the binary that cargo built. Out: verdicts. Never: holds a test itself; one `mod` line per area.
 
 mod cli;
+mod harness;
+mod support;

@@ -1,0 +1,198 @@
+//! Archives made by the original WAL-E on real servers, and what is true of them.
+//!
+//! In: a PostgreSQL (10 to 14: WAL-E knows only the exclusive backup), wal-e, a place for the archive.
+//! Out: an archive with a base backup, a table that was dropped, and two timelines; its [`Facts`], asked of the server
+//! itself. Never: facts computed from the archive.
+//!
+//! ```text
+//! timeline 1  base backup . more accounts . restore point before_drop . precious dropped . more accounts . stopped
+//! timeline 2                                                            recovered to the end . more accounts . stopped
+//! ```
+
+use super::garage::{BUCKET, Garage};
+use super::postgres::{Postgres, Server};
+use super::scratch::give;
+use super::wal_e::WalE;
+use super::{Scratch, need};
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+/// Where the archive goes.
+#[derive(Debug, Clone, Copy)]
+pub enum Place<'a> {
+    /// A directory.
+    Directory(&'a Path),
+    /// A prefix in [`BUCKET`].
+    Garage(&'a Garage, &'a str),
+}
+
+impl Place<'_> {
+    /// wal-e's settings for it.
+    pub fn wal_e_environment(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Place::Directory(path) => vec![("WALE_FILE_PREFIX", format!("file://localhost{}", path.display()))],
+            Place::Garage(garage, prefix) => {
+                let mut environment = garage.environment();
+                environment.push(("WALE_S3_PREFIX", format!("s3://{BUCKET}/{prefix}")));
+                environment.push(("WALE_S3_ENDPOINT", format!("http+path://127.0.0.1:{}", garage.port())));
+                environment.push(("S3_USE_SIGV4", "True".into()));
+                environment
+            }
+        }
+    }
+}
+
+/// What is true of an archive: `name value` lines, as the server itself said when it was made.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    text: String,
+    /// The database its tables are in.
+    pub database: &'static str,
+    /// The query for `tli1_accounts_sum` and `tli2_accounts_sum`.
+    pub accounts: &'static str,
+}
+
+/// The query for `precious_count` and `precious_md5`, as `count|md5`.
+pub const PRECIOUS: &str = r"select count(*), md5(string_agg(v, E'\n' order by id)) from precious";
+
+impl Facts {
+    /// Read the facts of an archive.
+    pub fn read(file: &Path, database: &'static str, accounts: &'static str) -> Facts {
+        let text = std::fs::read_to_string(file).unwrap_or_else(|why| panic!("{}: {why}", file.display()));
+        Facts { text, database, accounts }
+    }
+
+    /// One fact.
+    #[track_caller]
+    pub fn get(&self, name: &str) -> &str {
+        let line = self.text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no fact {name} in\n{}", self.text))
+    }
+
+    /// `precious_count` and `precious_md5` as [`PRECIOUS`] gives them.
+    pub fn precious(&self) -> String {
+        format!("{}|{}", self.get("precious_count"), self.get("precious_md5"))
+    }
+}
+
+/// The query for the sums of an archive made here.
+const ACCOUNTS: &str = "select sum(balance), count(*) from accounts";
+
+/// The small archive that lies in this repository, and its facts.
+pub fn bundled() -> (PathBuf, Facts) {
+    let folder = need::root().join("testdata/archive/wal-e-pg13");
+    let facts = Facts::read(&folder.with_extension("facts.txt"), "postgres", ACCOUNTS);
+    (folder, facts)
+}
+
+/// The larger archive and its facts, in the folder that `require!(shared_archive)` gives.
+pub fn shared(folder: &Path) -> (PathBuf, Facts) {
+    let query = "select sum(abalance), count(*) from pgbench_accounts";
+    (folder.join("wal-e-pg13"), Facts::read(&folder.join("wal-e-pg13.facts.txt"), "bench", query))
+}
+
+/// Make an archive. With `tablespace`, one table lies in a tablespace whose folder is given (the server's user's own).
+pub fn make(scratch: &Scratch, postgres: &Postgres, wal_e: &WalE, place: Place, tablespace: Option<&Path>) -> Facts {
+    let data = scratch.join("primary");
+    postgres.initdb(scratch, &data);
+    if let Place::Directory(path) = place {
+        std::fs::create_dir_all(path).expect("the archive's folder");
+        give(path);
+    }
+    let environment = place.wal_e_environment();
+    let environment: Vec<(&str, &str)> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let script = wal_e.script(scratch, "wal-e", &environment);
+    let push = format!("archive_command={}", script.push_command());
+    // Little WAL, so that the archive stays small; hint bits and vacuum would only add to it.
+    let settings = [
+        "wal_level=replica",
+        "max_wal_senders=0",
+        "autovacuum=off",
+        "wal_compression=on",
+        "jit=off",
+        "archive_mode=on",
+        &push,
+    ];
+    // jit came with 11.
+    let settings: Vec<&str> =
+        settings.into_iter().filter(|setting| postgres.major > 10 || *setting != "jit=off").collect();
+
+    // Filled before archiving begins: the archive then begins with the base backup, as most do after a clean-up.
+    let mut server = postgres.start(scratch, &data, &["autovacuum=off", "wal_level=replica"], &[]);
+    server.ask(
+        "create table accounts (id int, balance bigint); insert into accounts select i, 0 from generate_series(1, 1000) i; \
+         create table precious (id int, v text); insert into precious select i, md5(i::text) from generate_series(1, 500) i",
+    );
+    if let Some(tablespace) = tablespace {
+        let place = tablespace.display();
+        // One statement a message: a tablespace is not made within a transaction.
+        server.ask(&format!("create tablespace elsewhere location '{place}'"));
+        server.ask("create table faraway tablespace elsewhere as select i as id from generate_series(1, 300) i");
+    }
+    server.ask("vacuum freeze");
+    server.ask("select pg_switch_wal()");
+    server.stop();
+
+    let mut server = postgres.start(scratch, &data, &settings, &[]);
+    let mut facts = String::new();
+    let mut fact = |name: &str, value: String| {
+        writeln!(facts, "{name} {value}").expect("text takes text");
+    };
+    fact("version", server.ask("show server_version"));
+    fact("system_identifier", server.ask("select system_identifier from pg_control_system()"));
+    script.backup(scratch, &server, &data);
+    spend(&server, 1);
+    let precious = server.ask(PRECIOUS);
+    let (count, md5) = precious.split_once('|').expect("two columns");
+    fact("precious_count", count.into());
+    fact("precious_md5", md5.into());
+    server.ask("select pg_create_restore_point('before_drop')");
+    // A commit on each side of the moment, some way apart: recovery to a time stops at commits.
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    fact("precious_exists_at", server.ask("select clock_timestamp()"));
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    server.ask("drop table precious");
+    fact("precious_dropped_by", server.ask("select clock_timestamp()"));
+    server.ask("select pg_switch_wal()");
+    spend(&server, 2);
+    fact("tli1_accounts_sum", server.ask(ACCOUNTS));
+    fact("tli1_last_commit", server.ask("select clock_timestamp()"));
+    server.stop();
+
+    // The archive to its end, and on from there: a promotion without a new base backup.
+    let fetch = script.fetch_command().replace('\'', "''");
+    let mut recovering = settings.clone();
+    let restore = format!("restore_command={}", script.fetch_command());
+    if postgres.major < 12 {
+        std::fs::write(data.join("recovery.conf"), format!("restore_command = '{fetch}'\n")).expect("recovery.conf");
+        give(&data.join("recovery.conf"));
+    } else {
+        std::fs::write(data.join("recovery.signal"), "").expect("recovery.signal");
+        give(&data.join("recovery.signal"));
+        recovering.push(&restore);
+    }
+    let mut server = postgres.start(scratch, &data, &recovering, &[]);
+    server.wait_promoted();
+    fact("tli2_started", server.ask("select clock_timestamp()"));
+    spend(&server, 3);
+    server.ask("select pg_switch_wal()");
+    spend(&server, 4);
+    fact("tli2_accounts_sum", server.ask(ACCOUNTS));
+    fact("tli2_last_commit", server.ask("select clock_timestamp()"));
+    server.stop();
+    Facts { text: facts, database: "postgres", accounts: ACCOUNTS }
+}
+
+/// Some transactions whose sum tells how many of them were replayed.
+fn spend(server: &Server, round: u32) {
+    for step in 1..=5u32 {
+        server.ask(&format!("update accounts set balance = balance + {round} * {step} * id where id % 50 = {step}"));
+    }
+}
+
+impl Facts {
+    /// Every fact, as a file holds them.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}

@@ -1,0 +1,91 @@
+//! What a test may need, and what becomes of it when that is missing: a named skip, or a failure.
+//!
+//! In: names of programs. Out: what was found, or [`Missing`]; skips go as lines into the file `WALR_SKIPS`
+//! (`target/skipped-tests.txt` under `cargo xtask test`), which prints them at the end.
+//! Never: a skip without the name of the test, what it lacks and how to get it.
+
+use super::garage::Garage;
+use super::postgres::Postgres;
+use super::tools;
+use super::wal_e::WalE;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Something that is not on this machine.
+#[derive(Debug)]
+pub struct Missing {
+    what: String,
+    how: String,
+    /// `cargo xtask setup` could have got it: then `WALR_REQUIRE_ALL` makes it a failure.
+    obtainable: bool,
+}
+
+impl Missing {
+    fn program(what: impl Into<String>) -> Missing {
+        Missing { what: what.into(), how: "cargo xtask setup".into(), obtainable: true }
+    }
+}
+
+/// The root of the repository.
+pub fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A PostgreSQL of this major.
+pub fn postgres(major: u32) -> Result<Postgres, Missing> {
+    tools::postgres(&tools::folder(&root()), major)
+        .map(|bin| Postgres::new(major, bin))
+        .ok_or_else(|| Missing::program(format!("PostgreSQL {major}")))
+}
+
+/// A running S3 server, shared by the tests that hold it at the same time.
+pub fn garage() -> Result<Arc<Garage>, Missing> {
+    tools::garage(&tools::folder(&root()))
+        .map(|program| Garage::shared(&program))
+        .ok_or_else(|| Missing::program(format!("Garage {}", tools::GARAGE)))
+}
+
+/// The original WAL-E, and the programs it calls.
+pub fn wal_e() -> Result<WalE, Missing> {
+    for program in ["lzop", "psql", "pv"] {
+        tools::system(program).ok_or_else(|| Missing::program(program))?;
+    }
+    let python = tools::python().ok_or_else(|| Missing::program("python3"))?;
+    let folder =
+        tools::wal_e(&tools::folder(&root())).ok_or_else(|| Missing::program(format!("wal-e {}", tools::WAL_E)))?;
+    Ok(WalE::new(python, &folder))
+}
+
+/// The original lzop.
+pub fn lzop() -> Result<PathBuf, Missing> {
+    tools::system("lzop").ok_or_else(|| Missing::program("lzop"))
+}
+
+/// The larger archive that is kept outside this repository: the folder that holds `wal-e-pg13` and its facts.
+/// In `WALR_ARCHIVES`, else in `../shared/archives`.
+pub fn shared_archive() -> Result<PathBuf, Missing> {
+    let folder = std::env::var_os("WALR_ARCHIVES").map_or_else(|| root().join("../shared/archives"), PathBuf::from);
+    if folder.join("wal-e-pg13/basebackups_005").is_dir() {
+        return Ok(folder.canonicalize().expect("it is there"));
+    }
+    let how = "a folder with wal-e-pg13 and wal-e-pg13.facts.txt, named by WALR_ARCHIVES".into();
+    Err(Missing { what: "the larger archive wal-e-pg13".into(), how, obtainable: false })
+}
+
+/// End a test that cannot run.
+#[track_caller]
+pub fn skip(here: &str, missing: &Missing) {
+    let test = here.trim_end_matches("::here").trim_end_matches("::{{closure}}").trim_start_matches("it::");
+    let Missing { what, how, obtainable } = missing;
+    let require_all = std::env::var("WALR_REQUIRE_ALL").is_ok_and(|value| value == "1");
+    assert!(!(require_all && *obtainable), "{test} cannot run without {what}: {how}");
+    eprintln!("skipped {test}: without {what} ({how})");
+    let file = std::env::var_os("WALR_SKIPS")
+        .map_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join("skipped-tests.txt"), PathBuf::from);
+    let line = format!("{test}\t{what}\t{how}\n");
+    let written = std::fs::OpenOptions::new().create(true).append(true).open(&file);
+    written
+        .and_then(|mut file| file.write_all(line.as_bytes()))
+        .unwrap_or_else(|why| panic!("{}: {why}", file.display()));
+}

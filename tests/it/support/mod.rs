@@ -11,6 +11,7 @@
 //!     let garage = require!(garage);
 //! ```
 #![allow(dead_code, reason = "a harness offers more than the tests of one day use")]
+#![allow(clippy::print_stderr, reason = "a test speaks on stderr")]
 
 pub mod archive;
 pub mod garage;

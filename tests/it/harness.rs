@@ -4,6 +4,8 @@
 //! Never: uses wal-r.
 
 use crate::support::archive::{self, Place};
+use crate::support::garage::BUCKET;
+use crate::support::proxy::{Fault, Proxy};
 use crate::support::scratch::give_tree;
 use crate::support::{Scratch, need, require, succeed};
 use std::collections::BTreeSet;
@@ -99,4 +101,46 @@ fn wal_e_writes_to_garage() {
     assert!(listed.iter().any(|key| key.ends_with("_backup_stop_sentinel.json")), "{listed:?}");
     assert!(listed.iter().any(|key| key.ends_with("00000002.history.lzo")), "{listed:?}");
     assert!(facts.get("version").starts_with("14."));
+}
+
+/// Each fault is what it says, as a client that knows nothing of it sees it.
+#[test]
+fn the_proxy_does_what_it_is_told() {
+    let garage = require!(garage);
+    let key = format!("{}/object", garage.prefix("proxy"));
+    let content: Vec<u8> = (0..100_000u32).map(|at| (at % 251) as u8).collect();
+    garage.put(&key, content.clone());
+    let proxy = Proxy::before(garage.port());
+    let get = || {
+        let key = key.clone();
+        garage.blocking_at(&proxy.endpoint(), |client| async move {
+            let got = client.get_object().bucket(BUCKET).key(key).send().await.map_err(|why| format!("{why:?}"))?;
+            got.body.collect().await.map(|body| body.to_vec()).map_err(|why| format!("{why:?}"))
+        })
+    };
+    // Not `assert_eq!`: nobody wants to read 100 000 numbers.
+    assert!(get() == Ok(content.clone()));
+    assert_eq!(proxy.requests().len(), 1);
+    for (fault, word) in [
+        (Fault::Status(503, "SlowDown"), "SlowDown"),
+        (Fault::Status(403, "AccessDenied"), "AccessDenied"),
+        (Fault::Hangup, "Dispatch"),
+        (Fault::CutAfter(5_000), "Incomplete"),
+    ] {
+        let rule = fault.clone();
+        proxy.rule(move |_| rule.clone());
+        let why = get().expect_err("a fault");
+        assert!(why.contains(word), "{fault:?}: {why}");
+    }
+    proxy.rule(|_| Fault::ShortBy(1_000));
+    assert!(get().is_ok_and(|got| got == content[..99_000]));
+    proxy.rule(|_| Fault::FlipAt(7));
+    assert_eq!(get().expect("a body")[7], content[7] ^ 0x10);
+    proxy.rule(|_| Fault::Body(b"<html>".to_vec()));
+    assert_eq!(get().as_deref(), Ok(&b"<html>"[..]));
+    proxy.rule(|_| Fault::None);
+    proxy.listen(false);
+    assert!(get().expect_err("nobody listens").contains("ConnectionRefused"));
+    proxy.listen(true);
+    assert!(get() == Ok(content));
 }

@@ -5,7 +5,9 @@
 
 use super::{Scratch, free_port, succeed};
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_s3::config::{
+    BehaviorVersion, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
+};
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -121,11 +123,14 @@ impl Garage {
         succeed(Command::new(&self.program).env_clear().arg("-c").arg(&self.config).args(arguments))
     }
 
-    /// A client of Amazon's own making.
-    pub fn client(&self) -> Client {
+    /// A client of Amazon's own making, which tries once and takes what it gets.
+    pub fn client(&self, endpoint: &str) -> Client {
         let config = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::latest())
-            .endpoint_url(self.endpoint())
+            .endpoint_url(endpoint)
+            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+            .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+            .retry_config(aws_sdk_s3::config::retry::RetryConfig::disabled())
             .region(Region::new(REGION))
             .credentials_provider(Credentials::new(KEY, SECRET, None, None, "test"))
             .force_path_style(true)
@@ -136,8 +141,13 @@ impl Garage {
 
     /// Do something with a client and wait for it.
     pub fn blocking<F: Future>(&self, work: impl FnOnce(Client) -> F) -> F::Output {
+        self.blocking_at(&self.endpoint(), work)
+    }
+
+    /// The same through another endpoint, such as a proxy before it.
+    pub fn blocking_at<F: Future>(&self, endpoint: &str, work: impl FnOnce(Client) -> F) -> F::Output {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(work(self.client()))
+        runtime.block_on(work(self.client(endpoint)))
     }
 
     /// Put one object into [`BUCKET`].

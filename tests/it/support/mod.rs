@@ -17,6 +17,7 @@ pub mod archive;
 pub mod garage;
 pub mod need;
 pub mod postgres;
+pub mod proxy;
 pub mod scratch;
 #[path = "../../../xtask/src/tools.rs"]
 pub mod tools;

@@ -6,4 +6,5 @@
 
 pub mod contract;
 pub mod faulty;
+pub mod fixture;
 pub mod lzop;

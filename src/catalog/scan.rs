@@ -1,0 +1,136 @@
+//! Lists a prefix into an [`Inventory`]; the only place of the catalogue that asks a store.
+//!
+//! In: a store. Out: everything below the folders of both originals, and what lies beside them, one level deep.
+//! Never: descends into folders that are not the archive's (a prefix may be a whole bucket), takes a failed page for the
+//! end of a listing, or reads an object (but [`small`], when asked to).
+
+use super::inventory::{Inventory, InventoryBuilder, StoredFile};
+use super::timelines::Timelines;
+use crate::codec;
+use crate::error::{Answer, Code, Error};
+use crate::layout::{self, Compression, ObjectKey};
+use crate::pg::TimelineId;
+use crate::pg::history::TimelineHistory;
+use crate::storage::{ByteRange, Depth, Store, StoreError};
+use futures::TryStreamExt;
+use std::collections::BTreeMap;
+
+/// Stored bytes of a history, label or sentinel that are read at most.
+const SMALL: u64 = 1 << 20;
+
+/// The whole archive: `basebackups_005/`, `wal_005/`, `sysids/`, and the names beside them.
+pub async fn everything(store: &dyn Store) -> Answer<Inventory> {
+    let mut builder = InventoryBuilder::new();
+    let folders =
+        [("", Depth::Level), (layout::BACKUPS, Depth::All), (layout::WAL, Depth::All), ("sysids/", Depth::All)];
+    for (folder, depth) in folders {
+        list(store, folder, depth, &mut builder).await?;
+    }
+    let mut inventory = builder.finish();
+    // Its content was listed: it is not foreign as a folder too.
+    inventory.foreign.remove(&ObjectKey::from("sysids/"));
+    Ok(inventory)
+}
+
+/// Only the base backups, and of each only whether it is there and finished: a request for each thousand of them.
+pub async fn backups(store: &dyn Store) -> Answer<Inventory> {
+    let mut builder = InventoryBuilder::new();
+    list(store, layout::BACKUPS, Depth::Level, &mut builder).await?;
+    Ok(builder.finish())
+}
+
+/// Only this backup, with all its parts.
+pub async fn backup(store: &dyn Store, name: &layout::BackupName) -> Answer<Inventory> {
+    let mut builder = InventoryBuilder::new();
+    // `base_SEG` is also the beginning of its deltas' names and of WAL-E's: what is not of this one is left out below.
+    list(store, &format!("{}{name}/", layout::BACKUPS), Depth::All, &mut builder).await?;
+    list(store, name.sentinel_key().as_str(), Depth::Level, &mut builder).await?;
+    let mut inventory = builder.finish();
+    inventory.backups.retain(|found, _| found == name);
+    Ok(inventory)
+}
+
+/// Only the backup history files: they say when WAL-E's backups ended.
+pub async fn wal(store: &dyn Store) -> Answer<Inventory> {
+    let mut builder = InventoryBuilder::new();
+    list(store, layout::WAL, Depth::All, &mut builder).await?;
+    Ok(builder.finish())
+}
+
+async fn list(store: &dyn Store, prefix: &str, depth: Depth, builder: &mut InventoryBuilder) -> Answer<()> {
+    let mut lines = store.list(prefix, depth, None);
+    while let Some(line) = lines.try_next().await? {
+        builder.add(line);
+    }
+    Ok(())
+}
+
+/// The histories of an inventory, read and parsed; one that is damaged in every stored form is kept with its error.
+pub async fn timelines(store: &dyn Store, inventory: &Inventory) -> Answer<Timelines> {
+    let mut histories = BTreeMap::new();
+    for (timeline, forms) in &inventory.histories {
+        histories.insert(*timeline, history(store, *timeline, forms).await?);
+    }
+    Ok(Timelines::new(inventory, histories))
+}
+
+/// One history: the first stored form that parses. `Err` inside: there, and wrong. Outside: could not be asked.
+pub async fn history(
+    store: &dyn Store,
+    timeline: TimelineId,
+    forms: &[StoredFile],
+) -> Answer<Result<TimelineHistory, Error>> {
+    let mut first = None;
+    for form in forms {
+        let key = &form.object.key;
+        let parsed = match small(store, key, form.stored).await {
+            Ok(bytes) => TimelineHistory::parse(timeline, &bytes).map_err(|cause| {
+                Error::new(Code::DamagedHistory, "is not a timeline history").on(store.object_url(key)).because(cause)
+            }),
+            Err(error) if error.verdict() == crate::error::Verdict::Damaged => Err(error),
+            Err(error) => return Err(error),
+        };
+        match parsed {
+            Ok(history) => return Ok(Ok(history)),
+            Err(error) => first = first.or(Some(error)),
+        }
+    }
+    Ok(Err(first.unwrap_or_else(|| Error::new(Code::InternalBug, "a history without a stored form").on(timeline))))
+}
+
+/// A small object, decoded: at most 1 MiB stored and plain.
+pub async fn small(store: &dyn Store, key: &ObjectKey, stored: Compression) -> Answer<Vec<u8>> {
+    let bytes = raw(store, key, SMALL).await?;
+    let url = || store.object_url(key);
+    let mut decoder = codec::decoder(stored).ok_or_else(|| {
+        Error::new(Code::DamagedCodec, format!("this build cannot decode .{stored} objects")).on(url())
+    })?;
+    codec::decode_all(&mut *decoder, &bytes, SMALL as usize).map_err(|cause| {
+        let format = codec::sniff::sniff(&bytes);
+        if format.is_encrypted() {
+            return Error::new(Code::CryptUnsupported, format!("it is {format}")).on(url());
+        }
+        Error::new(Code::DamagedObject, format!("does not decode; it is {format}")).on(url()).because(cause)
+    })
+}
+
+/// The bytes of an object as stored, refused above `limit`.
+pub async fn raw(store: &dyn Store, key: &ObjectKey, limit: u64) -> Answer<Vec<u8>> {
+    let got = store.get(key, ByteRange::ALL, None).await?;
+    let too_long = || {
+        Error::new(Code::DamagedObject, format!("is larger than {limit} bytes, which no file of its kind is"))
+            .on(store.object_url(key))
+    };
+    if got.object.size > limit {
+        return Err(too_long());
+    }
+    let mut body = got.body;
+    let mut bytes = Vec::with_capacity(got.object.size as usize);
+    while let Some(chunk) = body.try_next().await.map_err(|error: StoreError| Error::from(error))? {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() as u64 > limit {
+            return Err(too_long());
+        }
+    }
+    Ok(bytes)
+}

@@ -3,19 +3,25 @@
 //! In: the global flags and the environment. Out: [`Context`]. Never: knows a verb.
 
 use super::args::{Format, Global};
-use super::config::Environment;
+use super::config::{Config, Environment, Flags, Id};
 use super::console::Console;
 use super::progress;
 use crate::commands::{Progress, Silent};
-use crate::error::{Answer, Code, Error};
+use crate::error::Answer;
 use crate::storage::Store;
+use crate::storage::open::{self, StoreSettings};
+use crate::storage::retry::RetryPolicy;
+use std::cell::OnceCell;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What every verb gets.
 #[derive(Debug)]
 pub struct Context {
     global: Global,
+    flags: Flags,
     environment: Environment,
+    config: OnceCell<Config>,
     console: Console,
 }
 
@@ -36,10 +42,27 @@ pub enum Verbosity {
 
 impl Context {
     /// From flags and environment. Nothing is read yet.
-    pub fn new(global: Global, environment: Environment) -> Self {
+    pub fn new(global: Global, flags: Flags, environment: Environment) -> Self {
         let color = environment.get("NO_COLOR").is_none();
         let console = Console::new(global.format.unwrap_or_default(), color);
-        Context { global, environment, console }
+        Context { global, flags, environment, config: OnceCell::new(), console }
+    }
+
+    /// The settings, resolved at the first call. `config.file` when a file that was named cannot be read.
+    pub fn config(&self) -> Answer<&Config> {
+        if let Some(config) = self.config.get() {
+            return Ok(config);
+        }
+        let config = Config::resolve(&self.flags, &self.environment)?;
+        Ok(self.config.get_or_init(|| config))
+    }
+
+    /// Say what is odd about the settings. Not for verbs that run thousands of times in a row.
+    pub fn warn(&self) -> Answer<()> {
+        for warning in self.config()?.warnings() {
+            tracing::warn!("{warning}");
+        }
+        Ok(())
     }
 
     /// stdout and stderr.
@@ -54,9 +77,9 @@ impl Context {
 
     /// How much is said on stderr: flags, else `WALG_LOG_LEVEL`.
     pub fn verbosity(&self) -> Verbosity {
-        let quiet = self.global.quiet + u8::from(self.global.terse);
+        let quiet = self.global.quiet.saturating_add(u8::from(self.global.terse));
         match (quiet, self.global.verbose) {
-            (0, 0) => match self.environment.get("WALG_LOG_LEVEL").map(str::to_ascii_uppercase).as_deref() {
+            (0, 0) => match self.config().ok().and_then(|config| config.word(Id::WALG_LOG_LEVEL).ok().flatten()) {
                 Some("ERROR") => Verbosity::Errors,
                 Some("DEVEL") => Verbosity::Verbose,
                 _ => Verbosity::Normal,
@@ -73,8 +96,24 @@ impl Context {
         if self.verbosity() < Verbosity::Normal { Arc::new(Silent) } else { progress::on_stderr() }
     }
 
-    /// The archive's store, with retries, resuming and the deadline.
-    pub fn store(&self) -> Answer<Arc<dyn Store>> {
-        Err(Error::new(Code::ConfigUnsupported, "stores are not open yet in this build"))
+    /// The archive's store, with retries and resuming, and with `--deadline` where it was given.
+    pub async fn store(&self) -> Answer<Arc<dyn Store>> {
+        self.open(self.global.deadline).await
+    }
+
+    /// The same for somebody who waits: with this deadline where none was given.
+    pub async fn store_within(&self, deadline: Duration) -> Answer<Arc<dyn Store>> {
+        self.open(self.global.deadline.or(Some(deadline))).await
+    }
+
+    async fn open(&self, deadline: Option<Duration>) -> Answer<Arc<dyn Store>> {
+        let config = self.config()?;
+        let retry = deadline.map_or_else(RetryPolicy::default, RetryPolicy::within);
+        let settings = StoreSettings { retry, ..config.store_settings()? };
+        let resolved = open::resolve(&config.location()?, &settings).await?;
+        for place in &resolved.passed_over {
+            tracing::info!("{place} holds no archive, {} does: the prefix can mean both", resolved.location);
+        }
+        Ok(resolved.store)
     }
 }

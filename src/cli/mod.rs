@@ -20,14 +20,19 @@ pub use config::Environment;
 pub use context::Context;
 
 use crate::commands;
+use crate::commands::config_check::Step;
 use crate::error::{Answer, Code, Error};
 use args::Verb;
-use clap::FromArgMatches;
+use clap::Parser;
 use exit::Asker;
 use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+/// How long a person at a terminal waits for a store before being told what is wrong with it.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a bug costs: set as soon as it is known who asks, because a panic in a restore_command must not look like the
 /// end of the archive.
@@ -47,9 +52,18 @@ pub fn prepare(argv: impl IntoIterator<Item = OsString>, environment: Environmen
     BUG.store(exit::before_verb(Code::InternalBug, &argv, asker), Ordering::Relaxed);
     let refused =
         |error: clap::Error| console::clap_ended(&error, exit::before_verb(Code::UsageArgument, &argv, asker));
-    let matches = args::command().try_get_matches_from(&argv).map_err(refused)?;
-    let cli = args::Cli::from_arg_matches(&matches).map_err(refused)?;
-    let context = Context::new(cli.global, environment);
+    let mut command = args::command();
+    let verbs: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+    let taken = args::settings::take(argv.clone(), &verbs);
+    let (rest, settings) = taken.map_err(|what| refused(command.error(clap::error::ErrorKind::InvalidValue, what)))?;
+    let cli = args::Cli::try_parse_from(rest).map_err(refused)?;
+    let flags = config::Flags {
+        prefix: cli.global.prefix.clone(),
+        config: cli.global.config.clone(),
+        envdir: cli.global.envdir.clone(),
+        settings,
+    };
+    let context = Context::new(cli.global, flags, environment);
     logging::start(&context);
     Ok(Call { verb: cli.verb, context })
 }
@@ -89,13 +103,19 @@ impl Call {
     /// What a failure costs, by verb.
     fn exit(&self, code: Code) -> u8 {
         match &self.verb {
-            Verb::Explain(_) | Verb::Version => exit::sysexit(code),
+            Verb::Config(_) | Verb::Explain(_) | Verb::Version => exit::sysexit(code),
         }
     }
 
     async fn dispatch(&self) -> Answer<u8> {
         let context = &self.context;
         match &self.verb {
+            Verb::Config(args) => match &args.verb {
+                args::config::Verb::Check { offline } => return self.config_check(*offline).await,
+                args::config::Verb::Explain { name } => {
+                    context.console().print(&render::config::explain(name.as_deref(), context.format())?)?;
+                }
+            },
             Verb::Explain(args) => {
                 let report = commands::explain::run(&args.options())?;
                 context.console().print(&render::explain::render(&report, context.format())?)?;
@@ -103,6 +123,27 @@ impl Call {
             Verb::Version => context.console().print(&format!("wal-r {}\n", args::long_version()))?,
         }
         Ok(exit::OK)
+    }
+}
+
+impl Call {
+    /// The settings are shown whatever becomes of them; the first step that failed fixes the exit code.
+    async fn config_check(&self, offline: bool) -> Answer<u8> {
+        let context = &self.context;
+        let config = context.config()?;
+        let (url, steps) = if offline {
+            match config.location().and_then(|location| config.store_settings().map(|_| location)) {
+                Ok(location) => (Some(location.to_string()), Vec::new()),
+                Err(error) => (None, vec![Step::failed("settings", &error)]),
+            }
+        } else {
+            match context.store_within(PATIENCE).await {
+                Ok(store) => (Some(store.url()), commands::config_check::run(&*store, &*context.progress()).await),
+                Err(error) => (None, vec![Step::failed("settings", &error)]),
+            }
+        };
+        context.console().print(&render::config::check(config, url.as_deref(), &steps, context.format())?)?;
+        Ok(steps.iter().find_map(|step| step.failed).map_or(exit::OK, |code| self.exit(code)))
     }
 }
 

@@ -5,7 +5,9 @@
 //!
 //! One file per verb. Names and flags are those of WAL-G and WAL-E where these have them.
 
+pub mod config;
 pub mod explain;
+pub mod settings;
 
 use crate::codec;
 use crate::layout::Compression;
@@ -82,6 +84,8 @@ pub enum Format {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
+    /// What the settings are, where each comes from, and whether they work
+    Config(config::Args),
     /// What an error code means and what to do next
     Explain(explain::Args),
     /// Print the version, as --version does
@@ -93,7 +97,7 @@ impl Verb {
     /// Is there enough to do at once for all cores?
     pub fn heavy(&self) -> bool {
         match self {
-            Verb::Explain(_) | Verb::Version => false,
+            Verb::Config(_) | Verb::Explain(_) | Verb::Version => false,
         }
     }
 }

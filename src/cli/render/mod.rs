@@ -4,6 +4,7 @@
 //!
 //! JSON documents carry `schema` and `version`; LSNs are `X/Y` text, times RFC 3339 in UTC, sizes bytes.
 
+pub mod config;
 pub mod explain;
 
 use crate::error::{Answer, Code, Error, Verdict};

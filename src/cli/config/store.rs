@@ -1,0 +1,199 @@
+//! From settings to the archive's place and what its store needs.
+//!
+//! In: a [`Config`]. Out: [`Chosen`] prefix and [`Location`], [`StoreSettings`]. Never: asks the store.
+//!
+//! Several prefixes can be set at once, and the originals choose differently. `--prefix` wins over all; then the flags,
+//! the envdir, the environment, the file, in this order. Within one of them: WAL-E's order among `--file-prefix`,
+//! `--gs-prefix`, `--s3-prefix`, `--wabs-prefix` and where only `WALE_` names are set (file, gs, s3, swift, wabs);
+//! WAL-G's order where a `WALG_` name is among them (oss, s3, file, gs, az, swift, ssh). The scheme of the value
+//! decides which store it is, not the setting. Source: `wal_e/cmd.py`, WAL-G `internal/configure.go`.
+
+use super::{Config, Id, Origin};
+use crate::error::{Answer, Code, Error};
+use crate::storage::open::{Location, S3Endpoint, S3Settings, Secret, StoreSettings};
+use std::fmt;
+
+const WALG_ORDER: [Id; 7] = [
+    Id::WALG_OSS_PREFIX,
+    Id::WALG_S3_PREFIX,
+    Id::WALG_FILE_PREFIX,
+    Id::WALG_GS_PREFIX,
+    Id::WALG_AZ_PREFIX,
+    Id::WALG_SWIFT_PREFIX,
+    Id::WALG_SSH_PREFIX,
+];
+
+const WALE_ORDER: [Id; 7] = [
+    Id::WALG_FILE_PREFIX,
+    Id::WALG_GS_PREFIX,
+    Id::WALG_S3_PREFIX,
+    Id::WALG_SWIFT_PREFIX,
+    Id::WALG_AZ_PREFIX,
+    Id::WALG_OSS_PREFIX,
+    Id::WALG_SSH_PREFIX,
+];
+
+/// The endpoint's settings, the one that counts first.
+const ENDPOINTS: [Id; 4] = [Id::AWS_ENDPOINT_URL_S3, Id::AWS_ENDPOINT_URL, Id::AWS_ENDPOINT, Id::WALE_S3_ENDPOINT];
+
+/// The prefix that counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chosen {
+    /// As written, with `WALG_STORAGE_PREFIX` behind it.
+    pub text: String,
+    /// By which name or flag.
+    pub name: String,
+    /// Where that was.
+    pub origin: Origin,
+}
+
+impl fmt::Display for Chosen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}, {})", without_user(&self.text), self.name, self.origin)
+    }
+}
+
+/// A URL without a user and password in it.
+pub fn without_user(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    let end = rest.find('/').unwrap_or(rest.len());
+    match rest.get(..end).and_then(|authority| authority.rfind('@')) {
+        Some(at) => format!("{scheme}://***{}", rest.get(at..).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+impl Config {
+    /// The prefix that counts, and the others that were set, in the order in which they would count.
+    pub(super) fn prefixes(&self) -> Vec<Chosen> {
+        let mut found: Vec<(Origin, Vec<Chosen>)> = Vec::new();
+        for id in WALG_ORDER {
+            let Some(value) = self.value(id) else { continue };
+            let chosen = Chosen { text: value.text.clone(), name: value.name.clone(), origin: value.origin.clone() };
+            match found.iter_mut().find(|(origin, _)| *origin == value.origin) {
+                Some((_, here)) => here.push(chosen),
+                None => found.push((value.origin.clone(), vec![chosen])),
+            }
+        }
+        found.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let mut all: Vec<Chosen> = Vec::new();
+        if let Some(text) = &self.prefix {
+            all.push(Chosen { text: text.clone(), name: "--prefix".to_owned(), origin: Origin::Flag });
+        }
+        for (_, mut here) in found {
+            let walg = |one: &Chosen| {
+                let name = one.name.to_ascii_uppercase().replace('-', "_");
+                name.trim_start_matches('_').starts_with("WALG_")
+            };
+            if !here.iter().any(walg) {
+                let place = |one: &Chosen| {
+                    let id = self.values().find(|(_, value)| value.name == one.name && value.origin == one.origin);
+                    id.and_then(|(setting, _)| WALE_ORDER.iter().position(|id| *id == setting.id))
+                };
+                here.sort_by_key(place);
+            }
+            all.append(&mut here);
+        }
+        all
+    }
+
+    /// The prefix that counts. `config.prefix` when there is none.
+    pub fn prefix(&self) -> Answer<Chosen> {
+        let first = self.prefixes().into_iter().next();
+        let mut chosen = first.ok_or_else(|| Error::new(Code::ConfigPrefix, "no prefix says where the archive is"))?;
+        if let Some(below) = self.text(Id::WALG_STORAGE_PREFIX) {
+            let below = below.trim_matches('/');
+            if !below.is_empty() {
+                chosen.text = format!("{}/{below}", chosen.text.trim_end_matches('/'));
+            }
+        }
+        Ok(chosen)
+    }
+
+    /// Where the archive is.
+    pub fn location(&self) -> Answer<Location> {
+        let chosen = self.prefix()?;
+        // Not the error as it is: its object is the text, and people put keys into URLs.
+        Location::parse(&chosen.text).map_err(|error| Error::new(error.code(), error.what()).on(chosen))
+    }
+
+    /// Warnings about prefixes and endpoints of which one counts.
+    pub(super) fn contradicting_prefixes(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let same = |a: &str, b: &str| a.trim_end_matches('/') == b.trim_end_matches('/');
+        let all = self.prefixes();
+        if let Some((first, others)) = all.split_first() {
+            for other in others.iter().filter(|other| !same(&other.text, &first.text)) {
+                warnings.push(format!("{other} does not count: {first} does"));
+            }
+        }
+        let mut endpoints = ENDPOINTS.iter().filter_map(|id| self.value(*id));
+        if let Some(first) = endpoints.next() {
+            let host =
+                |text: &str| text.split_once("://").map_or(text, |(_, host)| host).trim_end_matches('/').to_owned();
+            for other in endpoints.filter(|other| host(&other.text) != host(&first.text)) {
+                warnings.push(format!("the endpoint of {} does not count: that of {} does", other.name, first.name));
+            }
+        }
+        warnings
+    }
+
+    /// What the store needs besides its place; how long to try is the verb's matter.
+    pub fn store_settings(&self) -> Answer<StoreSettings> {
+        let trimmed = |id| self.text(id).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+        let access_key = trimmed(Id::AWS_ACCESS_KEY_ID);
+        let secret_key = trimmed(Id::AWS_SECRET_ACCESS_KEY).map(Secret::new);
+        if access_key.is_some() != secret_key.is_some() {
+            let (there, missing) = match access_key {
+                Some(_) => (Id::AWS_ACCESS_KEY_ID, "AWS_SECRET_ACCESS_KEY"),
+                None => (Id::AWS_SECRET_ACCESS_KEY, "AWS_ACCESS_KEY_ID"),
+            };
+            let name = self.value(there).map(|value| value.name.clone()).unwrap_or_default();
+            return Err(Error::new(Code::CredentialsMissing, format!("set, but {missing} is not")).on(name));
+        }
+        let role = self.text(Id::AWS_ROLE_ARN).filter(|_| self.text(Id::AWS_WEB_IDENTITY_TOKEN_FILE).is_none());
+        Ok(StoreSettings {
+            s3: S3Settings {
+                access_key,
+                secret_key,
+                session_token: trimmed(Id::AWS_SESSION_TOKEN).map(Secret::new),
+                instance_profile: self.switch(Id::AWS_INSTANCE_PROFILE)?.unwrap_or(false),
+                profile: trimmed(Id::AWS_PROFILE),
+                region: trimmed(Id::AWS_REGION),
+                endpoint: self.endpoint()?,
+                path_style: self.switch(Id::AWS_S3_FORCE_PATH_STYLE)?,
+                ca_file: self.path(Id::AWS_CA_BUNDLE),
+                // With a token file the SDK takes on the role by itself.
+                role_arn: role.map(str::to_owned),
+                role_session_name: trimmed(Id::AWS_ROLE_SESSION_NAME),
+                requester_pays: matches!(self.word(Id::AWS_REQUEST_PAYER)?, Some("requester" | "true")),
+                anonymous: self.switch(Id::AWS_NO_SIGN_REQUEST)?.unwrap_or(false),
+            },
+            ..StoreSettings::default()
+        })
+    }
+
+    fn endpoint(&self) -> Answer<Option<S3Endpoint>> {
+        let mut found: Option<S3Endpoint> = None;
+        for id in ENDPOINTS {
+            let Some(value) = self.value(id) else { continue };
+            let named = |error: Error| {
+                // Not the text: people put keys into URLs.
+                Error::new(error.code(), format!("{} ({})", error.what(), value.origin)).on(&value.name)
+            };
+            let one = match id {
+                Id::WALE_S3_ENDPOINT => S3Endpoint::parse_wale(value.text.trim()),
+                _ => S3Endpoint::parse(value.text.trim()),
+            };
+            match &mut found {
+                None => found = Some(one.map_err(named)?),
+                // The same host twice: WAL-E's form also says how buckets are addressed.
+                Some(first) => match one {
+                    Ok(one) if one.url == first.url && first.addressing.is_none() => first.addressing = one.addressing,
+                    _ => {}
+                },
+            }
+        }
+        Ok(found)
+    }
+}

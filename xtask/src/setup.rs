@@ -187,7 +187,7 @@ fn install(tools: &Path, name: &str, fill: impl FnOnce(&Path) -> Outcome) -> Out
     std::fs::rename(&making, &target).map_err(|why| said(&target, why))
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     quiet(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
 }
 

@@ -4,7 +4,11 @@
 //! PostgreSQL can start on. Never: asks a store (the bytes are handed in), takes a backup for complete because its
 //! streams ended, or writes outside the directories that were named.
 
+pub mod extract;
 pub mod members;
 pub mod pages;
+pub mod partitions;
+pub mod recovery;
 pub mod select;
 pub mod sentinel;
+pub mod tablespaces;

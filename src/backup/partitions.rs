@@ -1,0 +1,91 @@
+//! The tar partitions of a base backup: are they all there, in which order.
+//!
+//! In: what a listing says. Out: them in numeric order, or what is missing. Never: sorts by name (`part_10` comes before
+//! `part_9` there), or takes what is listed for all there is: WAL-E numbers from 0 without gaps, and only that is proof.
+
+use crate::layout::Compression;
+use crate::layout::entry::PartName;
+use crate::storage::ObjectId;
+use serde::Serialize;
+
+/// One partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Partition {
+    /// Its number, from 0.
+    pub number: u32,
+    /// How it is stored.
+    pub stored: Compression,
+    /// Which object.
+    pub object: ObjectId,
+}
+
+/// Why a backup's partitions are not all of them.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize)]
+pub enum Incomplete {
+    /// There are none.
+    #[error("it has no partitions")]
+    None,
+    /// Numbers below the highest one are missing.
+    #[error("partitions are missing: {}", numbers(.0))]
+    Missing(Vec<u32>),
+    /// One number is there twice: `part_7.tar.lzo` and `part_00000007.tar.lzo`.
+    #[error("partition {number} is there twice: {first} and {second}")]
+    Twice {
+        /// The number.
+        number: u32,
+        /// One key.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// An archive that WAL-E does not write.
+    #[error("{0} is no partition of WAL-E's")]
+    Foreign(String),
+}
+
+fn numbers(missing: &[u32]) -> String {
+    let shown: Vec<String> = missing.iter().take(20).map(u32::to_string).collect();
+    let more = missing.len().saturating_sub(shown.len());
+    let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
+    shown.join(", ") + &tail
+}
+
+/// The partitions of a WAL-E backup, in order. A partition missing at the end cannot be seen here: the sentinel's byte
+/// count shows it after extraction.
+pub fn wal_e(listed: Vec<(PartName, Compression, ObjectId)>) -> Result<Vec<Partition>, Incomplete> {
+    let mut parts = Vec::with_capacity(listed.len());
+    for (name, stored, object) in listed {
+        match name {
+            PartName::Part(number) => parts.push(Partition { number, stored, object }),
+            _ => return Err(Incomplete::Foreign(object.key.to_string())),
+        }
+    }
+    parts.sort_by_key(|part| part.number);
+    for pair in parts.windows(2) {
+        if let [first, second] = pair
+            && first.number == second.number
+        {
+            let (first, second) = (first.object.key.to_string(), second.object.key.to_string());
+            return Err(Incomplete::Twice { number: pair[0].number, first, second });
+        }
+    }
+    let Some(last) = parts.last() else { return Err(Incomplete::None) };
+    if last.number as usize + 1 == parts.len() {
+        return Ok(parts);
+    }
+    // A number may be anything up to 2^32: list the first missing ones only.
+    let mut there = parts.iter().map(|part| part.number).peekable();
+    let mut missing = Vec::new();
+    for number in 0..last.number {
+        if there.next_if_eq(&number).is_none() {
+            missing.push(number);
+            if missing.len() == 1000 {
+                break;
+            }
+        }
+    }
+    Err(Incomplete::Missing(missing))
+}
+
+#[cfg(test)]
+mod tests;

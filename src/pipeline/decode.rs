@@ -56,7 +56,7 @@ impl Plain {
     pub fn start(reading: Reading, stored: Compression, helpers: usize) -> Answer<Plain> {
         let decoder = codec::decoder_for(stored).map_err(|missing| Error::from(missing).on(reading.url()))?;
         let how = match stored {
-            Compression::Lzo if helpers > 1 => How::Blocks(Framer::new(), Helpers::start(helpers)),
+            Compression::Lzo if helpers > 1 => How::Blocks(Box::default(), Helpers::start(helpers)),
             _ => How::Stream(decoder),
         };
         let url = reading.url().to_owned();
@@ -159,7 +159,7 @@ enum Piece {
 
 enum How {
     Stream(Box<dyn Decode>),
-    Blocks(Framer, Helpers),
+    Blocks(Box<Framer>, Helpers),
 }
 
 /// The decoder's thread.

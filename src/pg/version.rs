@@ -107,6 +107,11 @@ impl PgVersion {
         self.0 / 100
     }
 
+    /// This major version or a later one, for majors from 10 on.
+    pub fn is_at_least(self, major: u16) -> bool {
+        self.major() >= major
+    }
+
     /// Recovery settings live in `recovery.conf` (before 12); afterwards in the ordinary ones, with a signal file.
     pub fn has_recovery_conf(self) -> bool {
         self.0 < 1200

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use wal_r::cli::{self, Environment};
 
 fn main() -> ExitCode {
-    ExitCode::from(cli::guarded(|| {
-        let call = match cli::prepare(std::env::args_os(), Environment::of_process()) {
+    ExitCode::from(cli::guarded(std::env::args_os().collect(), |argv| {
+        let call = match cli::prepare(argv, Environment::of_process()) {
             Ok(call) => call,
             Err(code) => return code,
         };

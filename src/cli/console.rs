@@ -25,13 +25,12 @@ impl Console {
 
     /// Print a result. Flushed; a full disk behind stdout is an error.
     pub fn print(&self, text: &str) -> Answer<()> {
-        let mut out = self.out();
-        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(stdout_failed)
+        Out.write_all(text.as_bytes()).and_then(|()| Out.flush()).map_err(stdout_failed)
     }
 
-    /// stdout for bytes that come in pieces. Its errors go through [`stdout_failed`].
-    pub fn out(&self) -> impl Write + use<> {
-        io::stdout().lock()
+    /// stdout for results that come line by line.
+    pub fn lines(&self) -> Lines {
+        Lines(String::new())
     }
 
     /// Print an error on stderr, as text or, where JSON was asked for, as JSON.
@@ -48,18 +47,60 @@ impl Console {
     }
 }
 
+/// Lines of a result, printed in larger pieces.
+#[derive(Debug)]
+pub struct Lines(String);
+
+impl Lines {
+    /// One more piece of text.
+    pub fn print(&mut self, text: &str) -> Answer<()> {
+        self.0.push_str(text);
+        if self.0.len() < 32 * 1024 { Ok(()) } else { self.finish() }
+    }
+
+    /// What is left.
+    pub fn finish(&mut self) -> Answer<()> {
+        let text = std::mem::take(&mut self.0);
+        Out.write_all(text.as_bytes()).and_then(|()| Out.flush()).map_err(stdout_failed)
+    }
+}
+
+/// stdout for bytes. Its errors are told apart from others by [`at_stdout`].
+#[derive(Debug)]
+pub struct Out;
+
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        io::stdout().lock().write(bytes).map_err(marked)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stdout().lock().flush().map_err(marked)
+    }
+}
+
+/// A broken pipe on stdout, told apart from any other.
+fn marked(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => io::Error::other(ReaderGone),
+        _ => error,
+    }
+}
+
 /// stdout did not take what it was given. When its reader has gone away, [`reader_gone`] tells.
 pub fn stdout_failed(error: io::Error) -> Error {
-    let outer = Error::new(Code::LocalIo, "cannot write the result").on("stdout");
-    match error.kind() {
-        io::ErrorKind::BrokenPipe => outer.because(ReaderGone),
-        _ => outer.because(error),
-    }
+    Error::new(Code::LocalIo, "cannot write the result").on("stdout").because(marked(error))
+}
+
+/// An error of writing names stdout, where it names nothing else.
+pub fn at_stdout(error: Error) -> Error {
+    if error.object().is_none() { error.on("stdout") } else { error }
 }
 
 /// Is this only `wal-r … | head`?
 pub fn reader_gone(error: &Error) -> bool {
-    error.source().is_some_and(|source| source.is::<ReaderGone>())
+    let cause = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+    cause.and_then(io::Error::get_ref).is_some_and(|inner| inner.is::<ReaderGone>())
 }
 
 #[derive(Debug)]

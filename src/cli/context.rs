@@ -109,8 +109,9 @@ impl Context {
     async fn open(&self, deadline: Option<Duration>) -> Answer<Arc<dyn Store>> {
         let config = self.config()?;
         let retry = deadline.map_or_else(RetryPolicy::default, RetryPolicy::within);
-        let settings = StoreSettings { retry, ..config.store_settings()? };
-        let resolved = open::resolve(&config.location()?, &settings).await?;
+        let location = config.location()?;
+        let settings = StoreSettings { retry, ..config.store_settings(&location)? };
+        let resolved = open::resolve(&location, &settings).await?;
         for place in &resolved.passed_over {
             tracing::info!("{place} holds no archive, {} does: the prefix can mean both", resolved.location);
         }

@@ -24,6 +24,7 @@
 //! Audits: 0 ok, 1 warning, 2 critical, 3 could not complete. All else: 0, or sysexits.
 
 use crate::error::{Class, Code};
+use crate::feed::mode::Who;
 use std::ffi::OsString;
 
 /// It went well.
@@ -38,6 +39,15 @@ pub enum Asker {
     PointInTime,
     /// Somebody who asks again or sees the error: a standby, pg_rewind, a person.
     Patient,
+}
+
+impl From<Who> for Asker {
+    fn from(who: Who) -> Self {
+        match who {
+            Who::PointInTime => Asker::PointInTime,
+            Who::Standby | Who::Rewind | Who::Other => Asker::Patient,
+        }
+    }
 }
 
 /// The worst finding of an audit. In order of badness.

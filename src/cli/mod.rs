@@ -22,21 +22,18 @@ pub use context::Context;
 use crate::commands;
 use crate::commands::config_check::Step;
 use crate::error::{Answer, Code, Error};
+use crate::feed::mode::Mode;
+use crate::layout::WalFile;
 use args::Verb;
 use clap::Parser;
 use exit::Asker;
 use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 /// How long a person at a terminal waits for a store before being told what is wrong with it.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// What a bug costs: set as soon as it is known who asks, because a panic in a restore_command must not look like the
-/// end of the archive.
-static BUG: AtomicU8 = AtomicU8::new(70);
 
 /// One parsed call of the program, ready to run.
 #[derive(Debug)]
@@ -46,12 +43,8 @@ pub struct Call {
 }
 
 /// Parse argv and start logging. `Err` is an exit code: help was printed, or the line is wrong.
-pub fn prepare(argv: impl IntoIterator<Item = OsString>, environment: Environment) -> Result<Call, u8> {
-    let argv: Vec<OsString> = argv.into_iter().collect();
-    let asker = asker(Path::new("."));
-    BUG.store(exit::before_verb(Code::InternalBug, &argv, asker), Ordering::Relaxed);
-    let refused =
-        |error: clap::Error| console::clap_ended(&error, exit::before_verb(Code::UsageArgument, &argv, asker));
+pub fn prepare(argv: Vec<OsString>, environment: Environment) -> Result<Call, u8> {
+    let refused = |error: clap::Error| console::clap_ended(&error, before_verb(Code::UsageArgument, &argv));
     let mut command = args::command();
     let verbs: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
     let taken = args::settings::take(argv.clone(), &verbs);
@@ -103,13 +96,14 @@ impl Call {
     /// What a failure costs, by verb.
     fn exit(&self, code: Code) -> u8 {
         match &self.verb {
-            Verb::Config(_) | Verb::Explain(_) | Verb::Version => exit::sysexit(code),
+            Verb::St(_) | Verb::Config(_) | Verb::Explain(_) | Verb::Version => exit::sysexit(code),
         }
     }
 
     async fn dispatch(&self) -> Answer<u8> {
         let context = &self.context;
         match &self.verb {
+            Verb::St(args) => return self.st(&args.verb).await,
             Verb::Config(args) => match &args.verb {
                 args::config::Verb::Check { offline } => return self.config_check(*offline).await,
                 args::config::Verb::Explain { name } => {
@@ -127,12 +121,49 @@ impl Call {
 }
 
 impl Call {
+    async fn st(&self, verb: &args::st::Verb) -> Answer<u8> {
+        let (context, console) = (&self.context, self.context.console());
+        context.warn()?;
+        let store = context.store().await?;
+        match verb {
+            args::st::Verb::Ls { path, recursive } => {
+                let options = commands::st::Ls { path: path.clone(), recursive: *recursive };
+                let mut out = console.lines();
+                let mut listing = render::st::Listing::new(context.format());
+                commands::st::ls(&*store, &options, &mut |line| out.print(&listing.line(&line)?)).await?;
+                out.print(listing.end())?;
+                out.finish()?;
+            }
+            args::st::Verb::Cat { path, decompress } => {
+                let options = commands::st::Cat { path: path.clone(), decompress: *decompress };
+                // The bytes go to a terminal or a pipe that shows how far it is.
+                commands::st::cat(&*store, &options, &mut console::Out, &commands::Silent)
+                    .await
+                    .map_err(console::at_stdout)?;
+            }
+            args::st::Verb::Get { path, destination, no_decompress, .. } => {
+                let cat = commands::st::Cat { path: path.clone(), decompress: !no_decompress };
+                let options = commands::st::Get { cat, destination: destination.clone() };
+                let report = commands::st::get(&*store, &options, &*context.progress()).await?;
+                console.print(&render::st::fetched(&report, context.format())?)?;
+            }
+            args::st::Verb::Stat { path } => {
+                let report = commands::st::stat(&*store, path).await?;
+                console.print(&render::st::stat(&report, context.format())?)?;
+                if let Some(error) = report.trouble {
+                    return Err(error);
+                }
+            }
+        }
+        Ok(exit::OK)
+    }
+
     /// The settings are shown whatever becomes of them; the first step that failed fixes the exit code.
     async fn config_check(&self, offline: bool) -> Answer<u8> {
         let context = &self.context;
         let config = context.config()?;
         let (url, steps) = if offline {
-            match config.location().and_then(|location| config.store_settings().map(|_| location)) {
+            match config.location().and_then(|location| config.store_settings(&location).map(|_| location)) {
                 Ok(location) => (Some(location.to_string()), Vec::new()),
                 Err(error) => (None, vec![Step::failed("settings", &error)]),
             }
@@ -147,16 +178,17 @@ impl Call {
     }
 }
 
-/// Who would be hurt by a failure here, before the command line is understood: a server in point-in-time recovery whose
-/// data directory this is, or nobody.
-fn asker(directory: &Path) -> Asker {
-    let there = |name: &str| directory.join(name).exists();
-    let recovers = there("recovery.signal") || there("recovery.conf");
-    if recovers && !there("standby.signal") { Asker::PointInTime } else { Asker::Patient }
+/// The exit code of a failure of which the verb is not known. Who asks is looked for in the working directory: PostgreSQL
+/// runs a restore_command in its data directory.
+fn before_verb(code: Code, argv: &[OsString]) -> u8 {
+    let any: Result<WalFile, _> = "000000010000000000000001".parse();
+    let who = any.map(|file| Mode::find(Path::new("."), &file, Path::new("pg_wal/RECOVERYXLOG"), None).who);
+    exit::before_verb(code, argv, who.map_or(Asker::PointInTime, Asker::from))
 }
 
-/// Run the program; a panic becomes `internal.bug` and its exit code instead of a backtrace and 101.
-pub fn guarded(program: impl FnOnce() -> u8) -> u8 {
+/// Run the program; a panic becomes `internal.bug` and its exit code instead of a backtrace and 101. In a
+/// restore_command that code must not look like the end of the archive.
+pub fn guarded(argv: Vec<OsString>, program: impl FnOnce(Vec<OsString>) -> u8) -> u8 {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
         let payload = panic.payload();
@@ -164,5 +196,6 @@ pub fn guarded(program: impl FnOnce() -> u8) -> u8 {
         let what = format!("panicked at {place}: {}", text.unwrap_or("no message"));
         console::bug(&Error::new(Code::InternalBug, what));
     }));
-    catch_unwind(AssertUnwindSafe(program)).unwrap_or_else(|_| BUG.load(Ordering::Relaxed))
+    let again = argv.clone();
+    catch_unwind(AssertUnwindSafe(|| program(argv))).unwrap_or_else(|_| before_verb(Code::InternalBug, &again))
 }

@@ -196,15 +196,7 @@ async fn first_bytes(store: &dyn Store, object: &ObjectId) -> Answer<String> {
 /// Can a stream that begins so be decoded here?
 fn judged(url: &str, key: &ObjectKey, bytes: &[u8]) -> Answer<String> {
     let format = crate::codec::sniff::sniff(bytes);
-    if format.is_encrypted() {
-        return Err(Error::new(Code::CryptUnsupported, format!("it is {format}")).on(url));
-    }
-    match Entry::parse(key) {
-        Entry::Wal { stored, .. } if crate::codec::decoder(stored).is_none() => {
-            Err(Error::new(Code::ConfigUnsupported, format!("this build cannot decode .{stored} objects")).on(url))
-        }
-        _ => Ok(format!("{url}: {format}")),
-    }
+    super::st::decoder_of(key, bytes, url).map(|_| format!("{url}: {format}"))
 }
 
 /// A small range of an object. `damaged.object` when it is longer than it may be.
@@ -262,7 +254,7 @@ mod tests {
         "#]]).await;
         check(&[("wal_005/000000010000000000000002.zst", &[0x28, 0xB5, 0x2F, 0xFD, 0, 0])], expect![[r#"
             list present - no base backup; WAL segments
-            decode unknown config.unsupported memory:///wal_005/000000010000000000000002.zst: this build cannot decode .zst objects
+            decode damaged damaged.codec memory:///wal_005/000000010000000000000002.zst: this build cannot decode .zst objects
         "#]]).await;
         check(&[(wal, b"-----BEGIN PGP MESSAGE-----\n\nhQEMA")], expect![[r#"
             list present - no base backup; WAL segments

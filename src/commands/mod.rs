@@ -6,6 +6,7 @@
 
 pub mod config_check;
 pub mod explain;
+pub mod st;
 
 use std::fmt;
 

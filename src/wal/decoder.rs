@@ -304,7 +304,8 @@ impl Decoder {
             Phase::Head { left, .. } => Crossing::Unknown(*left),
             Phase::First | Phase::Headers { .. } | Phase::Stopped => return None,
         };
-        let at_end = self.page_left == 0 && self.partial.is_empty() && self.at.is_multiple_of(u64::from(shape.segment_size));
+        let at_end =
+            self.page_left == 0 && self.partial.is_empty() && self.at.is_multiple_of(u64::from(shape.segment_size));
         at_end.then_some(Carry {
             lsn: Lsn(self.at),
             shape,

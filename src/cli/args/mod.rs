@@ -8,6 +8,7 @@
 pub mod config;
 pub mod explain;
 pub mod settings;
+pub mod st;
 
 use crate::codec;
 use crate::layout::Compression;
@@ -84,6 +85,8 @@ pub enum Format {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
+    /// A raw look at the storage, read only
+    St(st::Args),
     /// What the settings are, where each comes from, and whether they work
     Config(config::Args),
     /// What an error code means and what to do next
@@ -97,7 +100,7 @@ impl Verb {
     /// Is there enough to do at once for all cores?
     pub fn heavy(&self) -> bool {
         match self {
-            Verb::Config(_) | Verb::Explain(_) | Verb::Version => false,
+            Verb::St(_) | Verb::Config(_) | Verb::Explain(_) | Verb::Version => false,
         }
     }
 }

@@ -138,12 +138,21 @@ impl Config {
         warnings
     }
 
-    /// What the store needs besides its place; how long to try is the verb's matter.
-    pub fn store_settings(&self) -> Answer<StoreSettings> {
+    /// What the store at this place needs besides; how long to try is the verb's matter. Settings of other stores may be
+    /// as wrong as they like.
+    pub fn store_settings(&self, location: &Location) -> Answer<StoreSettings> {
+        match location {
+            Location::Local(_) => Ok(StoreSettings::default()),
+            Location::S3 { .. } => Ok(StoreSettings { s3: self.s3()?, ..StoreSettings::default() }),
+        }
+    }
+
+    fn s3(&self) -> Answer<S3Settings> {
         let trimmed = |id| self.text(id).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
         let access_key = trimmed(Id::AWS_ACCESS_KEY_ID);
         let secret_key = trimmed(Id::AWS_SECRET_ACCESS_KEY).map(Secret::new);
-        if access_key.is_some() != secret_key.is_some() {
+        let instance_profile = self.switch(Id::AWS_INSTANCE_PROFILE)?.unwrap_or(false);
+        if access_key.is_some() != secret_key.is_some() && !instance_profile {
             let (there, missing) = match access_key {
                 Some(_) => (Id::AWS_ACCESS_KEY_ID, "AWS_SECRET_ACCESS_KEY"),
                 None => (Id::AWS_SECRET_ACCESS_KEY, "AWS_ACCESS_KEY_ID"),
@@ -152,24 +161,21 @@ impl Config {
             return Err(Error::new(Code::CredentialsMissing, format!("set, but {missing} is not")).on(name));
         }
         let role = self.text(Id::AWS_ROLE_ARN).filter(|_| self.text(Id::AWS_WEB_IDENTITY_TOKEN_FILE).is_none());
-        Ok(StoreSettings {
-            s3: S3Settings {
-                access_key,
-                secret_key,
-                session_token: trimmed(Id::AWS_SESSION_TOKEN).map(Secret::new),
-                instance_profile: self.switch(Id::AWS_INSTANCE_PROFILE)?.unwrap_or(false),
-                profile: trimmed(Id::AWS_PROFILE),
-                region: trimmed(Id::AWS_REGION),
-                endpoint: self.endpoint()?,
-                path_style: self.switch(Id::AWS_S3_FORCE_PATH_STYLE)?,
-                ca_file: self.path(Id::AWS_CA_BUNDLE),
-                // With a token file the SDK takes on the role by itself.
-                role_arn: role.map(str::to_owned),
-                role_session_name: trimmed(Id::AWS_ROLE_SESSION_NAME),
-                requester_pays: matches!(self.word(Id::AWS_REQUEST_PAYER)?, Some("requester" | "true")),
-                anonymous: self.switch(Id::AWS_NO_SIGN_REQUEST)?.unwrap_or(false),
-            },
-            ..StoreSettings::default()
+        Ok(S3Settings {
+            access_key,
+            secret_key,
+            session_token: trimmed(Id::AWS_SESSION_TOKEN).map(Secret::new),
+            instance_profile,
+            profile: trimmed(Id::AWS_PROFILE),
+            region: trimmed(Id::AWS_REGION),
+            endpoint: self.endpoint()?,
+            path_style: self.switch(Id::AWS_S3_FORCE_PATH_STYLE)?,
+            ca_file: self.path(Id::AWS_CA_BUNDLE),
+            // With a token file the SDK takes on the role by itself.
+            role_arn: role.map(str::to_owned),
+            role_session_name: trimmed(Id::AWS_ROLE_SESSION_NAME),
+            requester_pays: matches!(self.word(Id::AWS_REQUEST_PAYER)?, Some("requester" | "true")),
+            anonymous: self.switch(Id::AWS_NO_SIGN_REQUEST)?.unwrap_or(false),
         })
     }
 

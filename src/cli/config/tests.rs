@@ -272,9 +272,20 @@ fn keys_in_urls_are_not_repeated() {
     }
 }
 
+fn bucket() -> Location {
+    Location::parse("s3://bucket/db").unwrap()
+}
+
+#[test]
+fn settings_of_another_store_do_no_harm() {
+    let config = resolved("env: AWS_ACCESS_KEY_ID=half AWS_ENDPOINT=nonsense://").unwrap();
+    assert!(config.store_settings(&bucket()).is_err());
+    assert!(config.store_settings(&Location::Local("/a".into())).is_ok());
+}
+
 #[test]
 fn s3_settings() {
-    let s3 = |given: &str| resolved(&format!("env: {given}")).unwrap().store_settings().map(|all| all.s3);
+    let s3 = |given: &str| resolved(&format!("env: {given}")).unwrap().store_settings(&bucket()).map(|all| all.s3);
     let keys = s3("AWS_ACCESS_KEY=id AWS_SECRET_KEY=secret AWS_SECURITY_TOKEN=token").unwrap();
     assert_eq!(keys.access_key.as_deref(), Some("id"));
     assert_eq!(keys.secret_key.map(|secret| secret.reveal().to_owned()).as_deref(), Some("secret"));
@@ -339,5 +350,5 @@ fn debug_output_keeps_secrets() {
     let given =
         "env: AWS_SECRET_ACCESS_KEY=CANARY AWS_ACCESS_KEY_ID=x WALG_PGP_KEY=CANARY | flags: --aws-session-token=CANARY";
     let config = resolved(given).unwrap();
-    assert!(!format!("{config:?} {:?}", config.store_settings()).contains("CANARY"));
+    assert!(!format!("{config:?} {:?}", config.store_settings(&bucket())).contains("CANARY"));
 }

@@ -6,6 +6,7 @@
 
 pub mod config;
 pub mod explain;
+pub mod st;
 
 use crate::error::{Answer, Code, Error, Verdict};
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};

@@ -336,7 +336,7 @@ async fn holds_archive(store: &dyn Store) -> Result<bool, StoreError> {
 pub fn open_writer(location: &Location, settings: &StoreSettings) -> Result<Arc<dyn StoreWrite>, StoreError> {
     match location {
         Location::Local(root) => Ok(Arc::new(LocalStore::new(root))),
-        Location::S3 { .. } => Err(unsupported(location, settings)),
+        Location::S3 { .. } => s3(location, settings),
     }
 }
 
@@ -344,8 +344,19 @@ fn backend(location: &Location, settings: &StoreSettings) -> Result<Arc<dyn Stor
     Ok(open_writer(location, settings)?)
 }
 
-fn unsupported(location: &Location, _: &StoreSettings) -> StoreError {
-    StoreError::new(StoreErrorKind::Unsupported, location, "this build has no S3 (feature `s3`)")
+#[cfg(feature = "s3")]
+fn s3(location: &Location, settings: &StoreSettings) -> Result<Arc<dyn StoreWrite>, StoreError> {
+    let first = location.candidates().into_iter().next();
+    let Some(Location::S3 { bucket, path }) = first else {
+        return Err(StoreError::new(StoreErrorKind::Config, location, "this is no S3 prefix"));
+    };
+    let prefix = path.strip_prefix('/').unwrap_or(&path);
+    Ok(Arc::new(super::s3::S3Store::new(bucket, prefix, settings.s3.clone(), settings.counters.clone())))
+}
+
+#[cfg(not(feature = "s3"))]
+fn s3(location: &Location, _: &StoreSettings) -> Result<Arc<dyn StoreWrite>, StoreError> {
+    Err(StoreError::new(StoreErrorKind::Unsupported, location, "this build has no S3 (feature `s3`)"))
 }
 
 #[cfg(test)]

@@ -209,7 +209,7 @@ async fn versions(store: &dyn StoreWrite) {
 async fn pages(store: &dyn StoreWrite) {
     let keys: Vec<String> = (0..MANY).map(|number| format!("many/{}/{number:08}", number / 700)).collect();
     let puts =
-        keys.iter().map(|key| async move { store.put(&key.as_str().into(), Bytes::from_static(b"x"), true).await });
+        keys.iter().map(|key| async move { store.put(&key.as_str().into(), Bytes::from_static(b"x"), false).await });
     futures::stream::iter(puts).buffer_unordered(32).try_collect::<Vec<()>>().await.expect("many puts");
     assert!(names(store, "many/", Depth::All, None).await == keys, "{MANY} keys over several pages");
     assert_eq!(names(store, "many/", Depth::Level, None).await, ["many/0/", "many/1/"]);

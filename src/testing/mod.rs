@@ -7,4 +7,6 @@
 pub mod contract;
 pub mod faulty;
 pub mod fixture;
+pub mod http;
 pub mod lzop;
+pub mod s3;

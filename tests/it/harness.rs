@@ -5,9 +5,11 @@
 
 use crate::support::archive::{self, Place};
 use crate::support::garage::BUCKET;
+use crate::support::need::Missing;
 use crate::support::proxy::{Fault, Proxy};
+use crate::support::recovery::{self, Kind};
 use crate::support::scratch::give_tree;
-use crate::support::{Scratch, need, require, succeed};
+use crate::support::{Scratch, need, or_skip, require, succeed};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -143,4 +145,29 @@ fn the_proxy_does_what_it_is_told() {
     assert!(get().expect_err("nobody listens").contains("ConnectionRefused"));
     proxy.listen(true);
     assert!(get() == Ok(content));
+}
+/// A cluster of any version and the WAL behind it: by lzop alone, recovery gives what the server said.
+fn offline(major: u32) -> Result<(), Missing> {
+    let (postgres, lzop) = (need::postgres(major)?, need::lzop()?);
+    let scratch = Scratch::new();
+    let made = archive::make_offline(&scratch, &postgres, &lzop);
+    let data = recovery::copy(&scratch, &made.base, "data");
+    let fetch = format!("'{}' -dc '{}'/wal_005/%f.lzo >%p", lzop.display(), made.archive.display());
+    let settings = recovery::configure_with(&postgres, &data, Kind::PointInTime, &fetch);
+    let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+    let mut server = postgres.spawn(&scratch, &data, &settings, &[]);
+    server.wait_promoted();
+    assert_eq!(server.ask(made.accounts), made.sum);
+    assert!(server.log().matches("restored log file").count() >= 4, "{}", server.log());
+    Ok(())
+}
+
+#[test]
+fn offline_10() {
+    or_skip!(offline(10));
+}
+
+#[test]
+fn offline_18() {
+    or_skip!(offline(18));
 }

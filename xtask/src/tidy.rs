@@ -9,6 +9,7 @@
 //! - `unsafe` stands in [`UNSAFE`] only, each block below a `// SAFETY:` comment.
 //! - The environment is read in `src/cli/config*` only; only `cli` prints.
 //! - `expect` says what proved it (`"checked: …"`); no test is ignored; nothing is left to be done by `todo!`.
+//! - ARCHITECTURE.md names every folder and stays under 200 lines.
 //! - No file names a place on the machine it was written on.
 
 mod lexer;
@@ -91,8 +92,29 @@ fn check_tree(root: &Path) -> Outcome<Vec<Violation>> {
             violations.extend(check_source(file, &text));
         }
     }
+    if let Ok(page) = std::fs::read_to_string(root.join("ARCHITECTURE.md")) {
+        let folders = std::fs::read_dir(root.join("src")).map_err(|why| format!("src: {why}"))?;
+        let folders = folders.filter_map(Result::ok).map(|entry| entry.file_name().to_string_lossy().into_owned());
+        violations.extend(check_architecture(&page, folders));
+    }
     violations.sort();
     Ok(violations)
+}
+
+/// The page that says where things are says it for every folder, and stays a page.
+fn check_architecture(page: &str, folders: impl Iterator<Item = String>) -> Vec<Violation> {
+    let note = |line: usize, what: String| Violation { file: "ARCHITECTURE.md".into(), line, what };
+    let mut violations = Vec::new();
+    let lines = page.lines().count();
+    if lines >= 200 {
+        violations.push(note(lines, format!("{lines} lines: keep it under 200")));
+    }
+    for folder in folders.filter(|name| !name.contains('.')) {
+        if !page.contains(&format!("| `{folder}` |")) {
+            violations.push(note(1, format!("src/{folder} is not in the codemap")));
+        }
+    }
+    violations
 }
 
 /// What holds for every text file.

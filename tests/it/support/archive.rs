@@ -13,9 +13,10 @@ use super::garage::{BUCKET, Garage};
 use super::postgres::{Postgres, Server};
 use super::scratch::give;
 use super::wal_e::WalE;
-use super::{Scratch, need};
+use super::{Scratch, need, succeed};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Where the archive goes.
 #[derive(Debug, Clone, Copy)]
@@ -181,6 +182,51 @@ pub fn make(scratch: &Scratch, postgres: &Postgres, wal_e: &WalE, place: Place, 
     fact("tli2_last_commit", server.ask("select clock_timestamp()"));
     server.stop();
     Facts { text: facts, database: "postgres", accounts: ACCOUNTS }
+}
+
+/// An archive of WAL alone, and the stopped cluster it begins with: for servers of every version, without wal-e.
+#[derive(Debug)]
+pub struct Offline {
+    /// The data directory as it was at the start, its WAL taken out: copy it, then recover.
+    pub base: PathBuf,
+    /// The archive: a folder with `wal_005`.
+    pub archive: PathBuf,
+    /// The query, and what the server answered at the very end.
+    pub accounts: &'static str,
+    /// What it answered.
+    pub sum: String,
+}
+
+/// Stop a new cluster, keep a copy, let it work on and archive its WAL as wal-e lays it out.
+pub fn make_offline(scratch: &Scratch, postgres: &Postgres, lzop: &Path) -> Offline {
+    let (data, base, archive) = (scratch.join("primary"), scratch.join("base"), scratch.dir("archive"));
+    postgres.initdb(scratch, &data);
+    scratch.dir("archive/wal_005");
+    let text = format!(
+        "#!/bin/sh\nset -e\n'{}' -c \"$1\" >'{a}/wal_005/.making'\nmv '{a}/wal_005/.making' '{a}/wal_005/'\"$2\".lzo\n",
+        lzop.display(),
+        a = archive.display()
+    );
+    let push = format!("archive_command='{}' %p %f", scratch.script("push", &text).display());
+    let settings = ["archive_mode=on", &push, "wal_level=replica", "autovacuum=off", "wal_compression=on"];
+    let mut server = postgres.start(scratch, &data, &settings, &[]);
+    server.ask("create table accounts (id int, balance bigint); insert into accounts select i, 0 from generate_series(1, 1000) i");
+    server.stop();
+    succeed(Command::new("cp").arg("-a").arg(&data).arg(&base));
+    for entry in std::fs::read_dir(base.join("pg_wal")).expect("pg_wal") {
+        let path = entry.expect("an entry").path();
+        if path.is_file() {
+            std::fs::remove_file(&path).expect("a segment goes");
+        }
+    }
+    let mut server = postgres.start(scratch, &data, &settings, &[]);
+    for round in 1..=4 {
+        spend(&server, round);
+        server.ask("select pg_switch_wal()");
+    }
+    let sum = server.ask(ACCOUNTS);
+    server.stop();
+    Offline { base, archive, accounts: ACCOUNTS, sum }
 }
 
 /// Some transactions whose sum tells how many of them were replayed.

@@ -18,6 +18,8 @@ pub mod garage;
 pub mod need;
 pub mod postgres;
 pub mod proxy;
+pub mod recovery;
+pub mod restore;
 pub mod scratch;
 #[path = "../../../xtask/src/tools.rs"]
 pub mod tools;
@@ -27,18 +29,25 @@ pub use scratch::Scratch;
 
 use std::process::{Command, Output, Stdio};
 
-/// The program or archive a test needs, or the end of the test as a named skip (a failure under `WALR_REQUIRE_ALL=1`).
-///
-/// `require!(postgres 13)`, `require!(garage)`, `require!(wal_e)`, `require!(lzop)`, `require!(shared_archive)`.
-macro_rules! require {
-    ($what:ident $($argument:expr)?) => {{
+/// What something that may be missing gave, or the end of the test as a named skip (a failure under
+/// `WALR_REQUIRE_ALL=1`).
+macro_rules! or_skip {
+    ($found:expr) => {{
         // A function's own name, whatever thread runs it.
         fn here() {}
-        match $crate::support::need::$what($($argument)?) {
+        match $found {
             Ok(found) => found,
             Err(missing) => return $crate::support::need::skip(std::any::type_name_of_val(&here), &missing),
         }
     }};
+}
+pub(crate) use or_skip;
+
+/// The program or archive a test needs, or its end as a named skip.
+///
+/// `require!(postgres 13)`, `require!(garage)`, `require!(wal_e)`, `require!(lzop)`, `require!(shared_archive)`.
+macro_rules! require {
+    ($what:ident $($argument:expr)?) => { $crate::support::or_skip!($crate::support::need::$what($($argument)?)) };
 }
 pub(crate) use require;
 

@@ -83,7 +83,7 @@ impl Postgres {
     #[track_caller]
     pub fn start(&self, scratch: &Scratch, data: &Path, settings: &[&str], environment: &[(&str, &str)]) -> Server {
         let mut server = self.spawn(scratch, data, settings, environment);
-        server.wait_for("answering", |server| server.connect().is_ok());
+        server.wait_for("answering", |server| server.try_ask("").is_ok());
         server
     }
 }
@@ -109,16 +109,16 @@ impl Server {
         self.port
     }
 
-    fn connect(&self) -> Result<Client, postgres::Error> {
+    fn connect(&self, database: &str) -> Result<Client, postgres::Error> {
         let mut config = Config::new();
-        config.user("postgres").dbname("postgres").host_path(&self.sockets).port(self.port);
+        config.user("postgres").dbname(database).host_path(&self.sockets).port(self.port);
         config.connect_timeout(Duration::from_secs(10)).connect(NoTls)
     }
 
     /// What a query gives, or why it does not: a line for each row, columns parted by `|`, as `psql -At` prints them.
-    pub fn try_ask(&self, sql: &str) -> Result<String, postgres::Error> {
+    pub fn try_ask_in(&self, database: &str, sql: &str) -> Result<String, postgres::Error> {
         let mut lines = Vec::new();
-        for message in self.connect()?.simple_query(sql)? {
+        for message in self.connect(database)?.simple_query(sql)? {
             if let SimpleQueryMessage::Row(row) = message {
                 let columns: Vec<&str> = (0..row.len()).map(|column| row.get(column).unwrap_or("")).collect();
                 lines.push(columns.join("|"));
@@ -127,10 +127,21 @@ impl Server {
         Ok(lines.join("\n"))
     }
 
+    /// The same in the database `postgres`.
+    pub fn try_ask(&self, sql: &str) -> Result<String, postgres::Error> {
+        self.try_ask_in("postgres", sql)
+    }
+
     /// What a query gives: a line for each row, columns parted by `|`.
     #[track_caller]
+    pub fn ask_in(&self, database: &str, sql: &str) -> String {
+        self.try_ask_in(database, sql).unwrap_or_else(|why| panic!("{sql}: {why}\n{}", self.log()))
+    }
+
+    /// The same in the database `postgres`.
+    #[track_caller]
     pub fn ask(&self, sql: &str) -> String {
-        self.try_ask(sql).unwrap_or_else(|why| panic!("{sql}: {why}\n{}", self.log()))
+        self.ask_in("postgres", sql)
     }
 
     /// What it has logged so far.
@@ -165,6 +176,16 @@ impl Server {
         self.wait_for("promoted", |server| {
             server.try_ask("select pg_is_in_recovery()").is_ok_and(|answer| answer == "f")
         });
+    }
+
+    /// Wait until something holds or the server has ended.
+    #[track_caller]
+    pub fn wait_for_end_or(&mut self, what: &str, mut holds: impl FnMut(&mut Server) -> bool) {
+        let begun = Instant::now();
+        while self.ended().is_none() && !holds(self) {
+            assert!(begun.elapsed() < PATIENCE, "neither ended nor {what} after {PATIENCE:?}:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// Wait until it has ended by itself.

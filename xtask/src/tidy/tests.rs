@@ -132,6 +132,15 @@ fn places_on_one_machine() {
 }
 
 #[test]
+fn the_architecture_page() {
+    let folders = || ["pg", "layout", "lib.rs"].map(String::from).into_iter();
+    let page = "| 1 | `pg` | x |\n| 2 | `layout` | x |\n";
+    assert!(check_architecture(page, folders()).is_empty());
+    assert_eq!(check_architecture("| 1 | `pg` | x |\n", folders()).len(), 1);
+    assert_eq!(check_architecture(&page.repeat(100), folders()).len(), 1);
+}
+
+#[test]
 fn this_tree() {
     let violations = check_tree(&shell::root()).expect("the tree can be read");
     let lines: Vec<String> = violations.iter().map(ToString::to_string).collect();

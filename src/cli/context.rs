@@ -12,6 +12,7 @@ use crate::storage::Store;
 use crate::storage::open::{self, StoreSettings};
 use crate::storage::retry::RetryPolicy;
 use std::cell::OnceCell;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -89,6 +90,11 @@ impl Context {
             (1, _) => Verbosity::Quiet,
             _ => Verbosity::Errors,
         }
+    }
+
+    /// The file that log lines go to instead of stderr.
+    pub fn log_file(&self) -> Option<PathBuf> {
+        self.config().ok()?.path(Id::WALG_LOG_DESTINATION).filter(|path| !matches!(path.to_str(), Some("stderr" | "-")))
     }
 
     /// Where a long verb says how far it is: a bar on a terminal, lines elsewhere, nothing with -q.

@@ -1,11 +1,13 @@
-//! Notes and warnings of the library as lines on stderr.
+//! Notes and warnings of the library as lines on stderr, or in the file `WALG_LOG_DESTINATION` names.
 //!
-//! In: `tracing` events. Out: one line each. Never: writes to stdout, shows what the SDK logs below warnings unless
+//! In: `tracing` events. Out: one line each. Errors that end the program go to stderr whatever is set here. Never: writes to stdout, shows what the SDK logs below warnings unless
 //! everything was asked for (its debug output is long, and no place for secrets to leak from).
 
 use super::context::{Context, Verbosity};
 use std::fmt;
+use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
+use std::sync::{Mutex, PoisonError};
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
@@ -24,14 +26,31 @@ pub fn start(context: &Context) {
         Verbosity::Debug => (LevelFilter::TRACE, LevelFilter::INFO),
     };
     let filter = Targets::new().with_default(others).with_target("wal_r", ours);
-    let lines = Lines { times: !io::stderr().is_terminal() };
+    let (destination, trouble) = match context.log_file() {
+        None => (Destination::Stderr, None),
+        Some(path) => match OpenOptions::new().append(true).create(true).open(&path) {
+            Ok(file) => (Destination::File(Mutex::new(file)), None),
+            Err(error) => (Destination::Stderr, Some(format!("cannot write log lines to {}: {error}", path.display()))),
+        },
+    };
+    let times = matches!(destination, Destination::File(_)) || !io::stderr().is_terminal();
+    let lines = Lines { times, destination };
     // A second call in one process (tests) keeps the first.
     let _ = Registry::default().with(lines.with_filter(filter)).try_init();
+    if let Some(trouble) = trouble {
+        tracing::warn!("{trouble}");
+    }
+}
+
+enum Destination {
+    Stderr,
+    File(Mutex<File>),
 }
 
 /// `warning: text, key: value`. With a time in front where nobody watches: server logs have none of their own.
 struct Lines {
     times: bool,
+    destination: Destination,
 }
 
 impl<S: Subscriber> Layer<S> for Lines {
@@ -52,7 +71,12 @@ impl<S: Subscriber> Layer<S> for Lines {
         };
         let text =
             format!("{time}{level}{}{}\n", super::render::plain(&line.message), super::render::plain(&line.fields));
-        let _ = io::stderr().lock().write_all(text.as_bytes());
+        // A log that cannot be written is no reason to fail.
+        let _ = match &self.destination {
+            Destination::Stderr => io::stderr().lock().write_all(text.as_bytes()),
+            // In one write, as several processes append.
+            Destination::File(file) => file.lock().unwrap_or_else(PoisonError::into_inner).write_all(text.as_bytes()),
+        };
     }
 }
 

@@ -11,6 +11,7 @@ pub mod args;
 pub mod config;
 pub mod console;
 pub mod context;
+pub mod docs;
 pub mod exit;
 pub mod logging;
 pub mod progress;
@@ -96,7 +97,9 @@ impl Call {
     /// What a failure costs, by verb.
     fn exit(&self, code: Code) -> u8 {
         match &self.verb {
-            Verb::St(_) | Verb::Config(_) | Verb::Explain(_) | Verb::Version => exit::sysexit(code),
+            Verb::St(_) | Verb::Config(_) | Verb::Explain(_) | Verb::GenerateDocs { .. } | Verb::Version => {
+                exit::sysexit(code)
+            }
         }
     }
 
@@ -114,6 +117,7 @@ impl Call {
                 let report = commands::explain::run(&args.options())?;
                 context.console().print(&render::explain::render(&report, context.format())?)?;
             }
+            Verb::GenerateDocs { directory } => docs::generate(directory)?,
             Verb::Version => context.console().print(&format!("wal-r {}\n", args::long_version()))?,
         }
         Ok(exit::OK)

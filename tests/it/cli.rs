@@ -337,3 +337,27 @@ fn no_home_no_path_and_both_originals_flags() {
     assert_eq!(unknown.status.code(), Some(78));
     assert!(err(&unknown).contains("is WALG_FILE_PREFIX meant?"), "{}", err(&unknown));
 }
+
+#[test]
+fn log_lines_go_where_they_are_sent() {
+    let root = archive("cli-log");
+    let log = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("cli-log.txt");
+    let _ = std::fs::remove_file(&log);
+    let ls = |log: &str, level: &str| {
+        let mut command = wal_r(&["--prefix", &root, "st", "ls"]);
+        command.env("WALG_NO_SUCH_SETTING", "x").env("WALG_LOG_DESTINATION", log).env("WALG_LOG_LEVEL", level);
+        let output = command.output().expect("runs");
+        assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+        err(&output)
+    };
+    let path = log.display().to_string();
+    assert_eq!(ls(&path, ""), "");
+    assert_eq!(ls(&path, ""), "");
+    let lines = std::fs::read_to_string(&log).expect("made");
+    let warned = lines.lines().filter(|line| line.contains("warning: WALG_NO_SUCH_SETTING"));
+    assert_eq!(warned.count(), 2, "{lines}");
+    assert!(ls("stderr", "").contains("warning: WALG_NO_SUCH_SETTING"));
+    assert!(ls("/nonexistent/log", "").contains("cannot write log lines"));
+    assert_eq!(ls("stderr", "ERROR"), "");
+    assert_eq!(ls("stderr", "error"), "");
+}

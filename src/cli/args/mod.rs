@@ -41,9 +41,12 @@ pub struct Cli {
     pub verb: Verb,
 }
 
+/// The heading of the flags that every verb takes.
+pub const EVERYWHERE: &str = "Everywhere";
+
 /// Flags that every verb takes, before or behind its name.
 #[derive(Debug, Clone, Default, clap::Args)]
-#[command(next_help_heading = "Everywhere")]
+#[command(next_help_heading = EVERYWHERE)]
 pub struct Global {
     /// Where the archive is: s3://BUCKET/PATH, file:///PATH or a path. Wins over every setting
     #[arg(long, global = true, value_name = "URL")]
@@ -91,6 +94,12 @@ pub enum Verb {
     Config(config::Args),
     /// What an error code means and what to do next
     Explain(explain::Args),
+    /// Write docs, man pages and shell completions into a directory
+    #[command(hide = true)]
+    GenerateDocs {
+        /// The directory, made when missing
+        directory: PathBuf,
+    },
     /// Print the version, as --version does
     #[command(hide = true)]
     Version,
@@ -100,7 +109,7 @@ impl Verb {
     /// Is there enough to do at once for all cores?
     pub fn heavy(&self) -> bool {
         match self {
-            Verb::St(_) | Verb::Config(_) | Verb::Explain(_) | Verb::Version => false,
+            Verb::St(_) | Verb::Config(_) | Verb::Explain(_) | Verb::GenerateDocs { .. } | Verb::Version => false,
         }
     }
 }

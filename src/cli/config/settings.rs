@@ -438,7 +438,7 @@ impl Kind {
         match self {
             Kind::Text => "text".to_owned(),
             Kind::Secret => "text; never printed".to_owned(),
-            Kind::Prefix => "a prefix: s3://BUCKET/PATH, file:///PATH or a path".to_owned(),
+            Kind::Prefix => "a URL or path".to_owned(),
             Kind::Path => "a path".to_owned(),
             Kind::Endpoint => "https://HOST:PORT, http://HOST:PORT or HOST:PORT".to_owned(),
             Kind::WaleEndpoint => "PROTOCOL+CONVENTION://HOST:PORT".to_owned(),

@@ -1,7 +1,7 @@
 //! What was meant: flags, environment and files resolved into settings.
 //!
 //! In: flags as typed, an [`Environment`], settings files. Out: a [`Config`]: every value with its origin, and from it
-//! the archive's [`Location`] and [`StoreSettings`]. Never: asks a store, prints a secret.
+//! the archive's [`Location`](crate::storage::open::Location) and [`StoreSettings`](crate::storage::open::StoreSettings). Never: asks a store, prints a secret.
 //! The only place that reads the environment (the AWS SDK's own chain excepted).
 //!
 //! Flags win over `--envdir`, that over the environment, that over the file. Within one of them the first of a

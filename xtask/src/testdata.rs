@@ -10,7 +10,7 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     let mut command = cargo();
     command.args(["test", "--features", "testing"]);
     match arguments {
-        [] => sh(command.arg("--workspace").env("UPDATE_EXPECT", "1")),
+        [] => sh(command.arg("--workspace").env("UPDATE_EXPECT", "1").env("WALR_UPDATE", "1")),
         [what] if what == "archive" => {
             let test = "harness::the_bundled_archive_is_made_like_this";
             command.args(["--test", "it", "--", "--exact", test]);

@@ -11,11 +11,11 @@ use crate::layout::entry::PartName;
 use crate::layout::{Compression, Entry, ObjectKey};
 use crate::storage::{ByteRange, Depth, Listed, Store};
 use futures::StreamExt;
-use rustix::fs::{CWD, RenameFlags};
+use rustix::fs::{CWD, FlockOperation, OFlags, RenameFlags};
 use serde::Serialize;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// What a listing shows.
@@ -389,15 +389,38 @@ impl Temporary {
         let name = destination.file_name().ok_or_else(|| {
             Error::new(Code::UsageArgument, "the destination names no file").on(destination.display())
         })?;
+        // Always the same name, so that what a killed process left is taken over by the next one.
         let mut hidden = std::ffi::OsString::from(".");
         hidden.push(name);
-        hidden.push(format!(".wal-r-{}", std::process::id()));
+        hidden.push(".wal-r");
         let path = destination.with_file_name(hidden);
-        // What a killed process of the same number left is ours to take; the archive's content is nobody else's to read.
-        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path);
-        let file =
-            file.map_err(|error| Error::new(Code::LocalIo, "cannot create").on(path.display()).because(error))?;
-        Ok(Temporary { path, file, published: false })
+        let failed = |error: io::Error| Error::new(Code::LocalIo, "cannot create").on(path.display()).because(error);
+        loop {
+            // The archive's content is nobody else's to read, or to be led elsewhere.
+            let mut open = OpenOptions::new();
+            open.write(true).create(true).truncate(false).mode(0o600).custom_flags(OFlags::NOFOLLOW.bits() as i32);
+            let file = open.open(&path).map_err(failed)?;
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {}
+                Err(rustix::io::Errno::WOULDBLOCK) => {
+                    return Err(
+                        Error::new(Code::LocalTarget, "another process is writing it").on(destination.display())
+                    );
+                }
+                Err(error) => return Err(failed(error.into())),
+            }
+            // Whoever held the lock may just have published the file under its name: then this is not ours to cut.
+            let ours = file.metadata().map_err(failed)?;
+            match path.symlink_metadata() {
+                Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => {
+                    file.set_len(0).map_err(failed)?;
+                    return Ok(Temporary { path, file, published: false });
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
     }
 
     fn publish(mut self, destination: &Path) -> io::Result<()> {

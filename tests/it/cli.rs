@@ -2,6 +2,7 @@
 //!
 //! In: the binary, a small local archive. Out: verdicts. Never: needs a network or another program.
 
+use super::support::require;
 use std::process::{Command, Output, Stdio};
 
 /// The program with an empty environment, no input, in a directory that is no data directory.
@@ -360,4 +361,44 @@ fn log_lines_go_where_they_are_sent() {
     assert!(ls("/nonexistent/log", "").contains("cannot write log lines"));
     assert_eq!(ls("stderr", "ERROR"), "");
     assert_eq!(ls("stderr", "error"), "");
+}
+
+#[test]
+fn settings_are_checked_against_a_real_s3_server() {
+    let garage = require!(garage);
+    let prefix = garage.upload(std::path::Path::new(&archive("cli-garage")), &garage.prefix("cli"));
+    let run = |args: &[&str], change: &[(&str, &str)]| {
+        let mut command = wal_r(&[&["--prefix", &prefix, "--deadline", "3s"], args].concat());
+        command.envs(garage.environment()).envs(change.iter().copied());
+        command.output().expect("runs")
+    };
+    let good = run(&["config", "check"], &[]);
+    assert_eq!(good.status.code(), Some(0), "{}", out(&good));
+    assert_eq!(out(&good).matches(": present: ").count(), 3, "{}", out(&good));
+    assert_eq!(out(&run(&["st", "cat", "--decompress", SEGMENT], &[])), "hello\n");
+    let stat = out(&run(&["st", "stat", SEGMENT], &[]));
+    assert!(stat.contains("an lzop file") && stat.contains("etag"), "{stat}");
+    // WAL-E's way to say the same.
+    let endpoint = garage.endpoint().replace("http://", "http+path://");
+    let wal_e = [("AWS_ENDPOINT_URL", ""), ("AWS_S3_FORCE_PATH_STYLE", ""), ("WALE_S3_ENDPOINT", endpoint.as_str())];
+    assert_eq!(run(&["st", "ls"], &wal_e).status.code(), Some(0));
+    let closed = format!("http://127.0.0.1:{}", super::support::free_port());
+    let rows: [(&str, &str, i32, &str); 5] = [
+        ("AWS_SECRET_ACCESS_KEY", "wrong", 77, "credentials.refused"),
+        ("AWS_ACCESS_KEY_ID", "", 77, "credentials.missing"),
+        ("AWS_ENDPOINT_URL", &closed, 69, "store.unreachable"),
+        ("AWS_ENDPOINT_URL", "http://no-such-host.invalid", 69, "store.dns"),
+        ("WALG_STORAGE_PREFIX", "typo", 66, "absent.prefix"),
+    ];
+    for (name, value, code, dotted) in rows {
+        let checked = run(&["config", "check"], &[(name, value)]);
+        assert_eq!(checked.status.code(), Some(code), "{name}={value}: {}", out(&checked));
+        assert!(out(&checked).contains(dotted), "{name}={value}: {}", out(&checked));
+        // An error, or a folder with nothing in it: never a listing.
+        let listed = run(&["st", "ls"], &[(name, value)]);
+        assert_eq!(listed.status.code(), Some(code), "{name}={value}: {}", err(&listed));
+        assert!(listed.stdout.is_empty() && err(&listed).contains(dotted), "{name}={value}: {}", err(&listed));
+    }
+    let bucket = run(&["--prefix", "s3://no-such-bucket-here", "config", "check"], &[]);
+    assert!(matches!(bucket.status.code(), Some(66 | 77)), "{}", out(&bucket));
 }

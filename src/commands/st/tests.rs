@@ -151,7 +151,18 @@ async fn a_file_appears_whole_or_not_at_all() {
     assert_eq!(run("wal_005/000000010000000000000003.lzo", "b").await, Err(Code::DamagedCodec));
     assert_eq!(run("notes.txt", "no/such/place").await, Err(Code::LocalIo));
     assert_eq!(run("notes.txt", "..").await, Err(Code::LocalTarget));
+    // What a killed process left is taken over; what a living one writes is not.
+    fs::write(directory.path().join(".c.wal-r"), "longer than what is to come").unwrap();
+    assert_eq!(run("notes.txt", "c").await, Ok(6));
+    assert_eq!(fs::read(directory.path().join("c")).unwrap(), b"hello\n");
+    std::os::unix::fs::symlink(directory.path().join("a"), directory.path().join(".e.wal-r")).unwrap();
+    assert_eq!(run("notes.txt", "e").await, Err(Code::LocalIo));
+    assert_eq!(fs::read(directory.path().join("a")).unwrap(), b"hello\n");
+    let living = Temporary::beside(&directory.path().join("d")).unwrap();
+    assert_eq!(run("notes.txt", "d").await, Err(Code::LocalTarget));
+    drop(living);
+    assert_eq!(run("notes.txt", "d").await, Ok(6));
     std::os::unix::fs::symlink("/nonexistent", directory.path().join("dangling")).unwrap();
     assert_eq!(run("notes.txt", "dangling").await, Err(Code::LocalTarget));
-    assert_eq!(files_in(directory.path()), ["a", "dangling"]);
+    assert_eq!(files_in(directory.path()), [".e.wal-r", "a", "c", "d", "dangling"]);
 }

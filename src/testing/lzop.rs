@@ -1,9 +1,10 @@
 //! Writes lzop files of every variant the format has, for tests, benches and forged archives.
 //!
-//! In: plain bytes and a [`Writer`] that says how. Out: the file. Never: used by the program, which only reads.
+//! In: plain bytes and a [`Writer`] that says how. Out: the file; and back. Never: used by the program, which only reads.
 //! Compression is LZO1X-1 by minilzo-rs, so sizes are those of `lzop -1` to `-6`.
 
-use crate::codec::lzo::MAGIC;
+use crate::codec::decode_all;
+use crate::codec::lzo::{LzopDecoder, MAGIC};
 
 /// Which checksums a file carries. `*_c` without `*_d` makes a file that readers refuse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +75,11 @@ impl Default for Writer {
 /// As WAL-E stores bytes.
 pub fn lzop(plain: &[u8]) -> Vec<u8> {
     Writer::default().file(plain)
+}
+
+/// The plain bytes of a file that is good. Panics otherwise.
+pub fn unlzop(stored: &[u8]) -> Vec<u8> {
+    decode_all(&mut LzopDecoder::new(), stored, 1 << 30).expect("checked: testdata decode")
 }
 
 impl Writer {

@@ -7,6 +7,7 @@
 pub mod contract;
 pub mod faulty;
 pub mod fixture;
+pub mod forge;
 pub mod http;
 pub mod lzop;
 pub mod s3;

@@ -158,8 +158,8 @@ enum Phase {
     Between,
     /// Within a record.
     Within(Pending),
-    /// Behind an XLOG_SWITCH, up to the end of the segment. `zero`: the tail has pages of zeros, header and all.
-    Unused { zero: bool },
+    /// Behind an XLOG_SWITCH, up to the end of the segment.
+    Unused,
     /// Page headers only. `zero`: since a page without header (the tail behind a switch) only zeros may follow.
     Headers { zero: bool },
     /// Behind the end of the WAL.
@@ -259,6 +259,14 @@ impl Decoder {
         self.head_len
     }
 
+    /// Bytes of the record that is not complete yet, as far as they were read: its CRC stands open.
+    pub fn unchecked_tail(&self) -> u64 {
+        match &self.phase {
+            Phase::Within(pending) => u64::from(pending.gathered),
+            _ => 0,
+        }
+    }
+
     /// Bytes that no checksum covers and that are not zero as every server writes them (padding, unused header fields,
     /// what lies behind a switch), and where the first is.
     pub fn odd(&self) -> (u64, Option<Lsn>) {
@@ -291,7 +299,7 @@ impl Decoder {
 
     /// An XLOG_SWITCH was the last record, and the segment has not ended since.
     pub fn is_behind_switch(&self) -> bool {
-        matches!(self.phase, Phase::Unused { .. })
+        matches!(self.phase, Phase::Unused)
     }
 
     /// What the next segment's decoder must know. `None` anywhere but at the end of a segment that was read with its
@@ -299,7 +307,7 @@ impl Decoder {
     pub fn carry(&self) -> Option<Carry> {
         let shape = self.shape.filter(|_| self.failed.is_none())?;
         let crossing = match &self.phase {
-            Phase::Between | Phase::Unused { .. } => Crossing::Nothing,
+            Phase::Between | Phase::Unused => Crossing::Nothing,
             Phase::Within(pending) => Crossing::Record(pending.clone()),
             Phase::Head { left, .. } => Crossing::Unknown(*left),
             Phase::First | Phase::Headers { .. } | Phase::Stopped => return None,
@@ -354,7 +362,7 @@ impl Decoder {
                     }
                 }
                 Phase::Head { .. } => self.head(input),
-                Phase::Unused { .. } => {
+                Phase::Unused => {
                     let len = self.page_left;
                     self.take_zeros(input, len);
                 }
@@ -438,18 +446,11 @@ impl Decoder {
             None => true,
             Some(shape) => self.at.is_multiple_of(u64::from(shape.segment_size)),
         };
-        if at_segment_start && let Phase::Unused { .. } = self.phase {
+        if at_segment_start && let Phase::Unused = self.phase {
             self.phase = Phase::Between;
         }
-        // Behind a switch nothing is read: pages of zeros from 11 on, headers and zeros before.
-        if let Phase::Unused { zero } = &mut self.phase {
-            let bare = header.to_bytes();
-            if is_zero(&bare) {
-                *zero = true;
-            } else if *zero || !self.is_bare_page(header) {
-                let from = self.at;
-                self.count_odd(from, &bare);
-            }
+        if let Phase::Unused = self.phase {
+            self.unused_page(header);
             return Ok(());
         }
         if let Phase::Headers { zero } = &mut self.phase
@@ -575,7 +576,7 @@ impl Decoder {
             Phase::Between if overwrite && self.last_record.is_some() => {
                 return Err(self.fault(FaultKind::Page, "a page overwrites a record, but none is open".into()));
             }
-            Phase::Between | Phase::Unused { .. } | Phase::Stopped => {}
+            Phase::Between | Phase::Unused | Phase::Stopped => {}
         }
         Ok(())
     }
@@ -670,13 +671,28 @@ impl Decoder {
         Ok(())
     }
 
-    /// A page as 10 and earlier leave them behind a switch: a plain header for its place.
-    fn is_bare_page(&self, header: &PageHeader) -> bool {
-        self.shape.is_some_and(|shape| header.magic == shape.magic)
-            && header.address.0 == self.at
-            && header.info & !page::REMOVABLE == 0
-            && header.remaining == 0
-            && header.padding == 0
+    /// The header of a page behind a switch, which nobody reads: zeros from 11 on, a plain header before.
+    fn unused_page(&mut self, header: &PageHeader) {
+        let mut expected = [0; page::LONG_LEN];
+        if !self.version.is_at_least(11) {
+            if (self.timeline..=self.rules.timeline.get()).contains(&header.timeline) {
+                self.timeline = header.timeline;
+            }
+            let bare = PageHeader {
+                magic: self.shape.map_or(0, |shape| shape.magic),
+                info: header.info & page::REMOVABLE,
+                timeline: self.timeline,
+                address: Lsn(self.at),
+                remaining: 0,
+                padding: 0,
+                long: None,
+            };
+            for (place, byte) in expected.iter_mut().zip(bare.to_bytes()) {
+                *place = byte;
+            }
+        }
+        let differences: Vec<u8> = header.to_bytes().iter().zip(expected).map(|(found, want)| found ^ want).collect();
+        self.count_odd(self.at, &differences);
     }
 
     /// In a record whose beginning was never read.
@@ -748,7 +764,7 @@ impl Decoder {
             let (start, total) = (pending.start, pending.total_len());
             if pending.gathered == 4 {
                 if total == 0 && self.head_switched {
-                    self.phase = Phase::Unused { zero: false };
+                    self.phase = Phase::Unused;
                     return Ok(None);
                 }
                 if total == 0 {
@@ -832,7 +848,7 @@ impl Decoder {
         }
         self.last_record = Some(start);
         self.head_switched = false;
-        self.phase = if header.is_switch() { Phase::Unused { zero: false } } else { Phase::Between };
+        self.phase = if header.is_switch() { Phase::Unused } else { Phase::Between };
         let behind = Lsn(self.at.wrapping_add(ahead));
         let end = behind.align8().unwrap_or(behind);
         Ok(Step::Record(Record { start, end, header: *header, kind }))
@@ -846,4 +862,4 @@ pub(super) fn is_zero(bytes: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

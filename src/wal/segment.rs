@@ -101,6 +101,8 @@ pub struct SegmentReport {
     pub end: End,
     /// Bytes at its start that belong to a record begun before it and could not be checked.
     pub unchecked_head: u64,
+    /// Bytes at its end of a record that goes on in the next segment: its CRC could not be checked yet.
+    pub unchecked_tail: u64,
     /// Bytes that no checksum covers (padding, unused header fields, behind a switch) and that are not zero, as every
     /// server writes them. PostgreSQL ignores them; a sign of damage nevertheless.
     pub odd_bytes: u64,
@@ -238,7 +240,11 @@ impl SegmentCheck {
         let known = header.filter(|header| {
             PgVersion::from_page_magic(header.magic).is_some_and(|version| version >= PgVersion::OLDEST)
         });
-        let stated = known.and_then(|header| header.long).and_then(|long| SegmentSize::new(long.segment_size.into()));
+        // Also where the version is unknown: then it is named for what it is, at its place.
+        let stated = header
+            .and_then(|header| header.long)
+            .filter(|long| long.page_size.is_power_of_two())
+            .and_then(|long| SegmentSize::new(long.segment_size.into()));
         let file = self.expect.file;
         let fallback =
             || if file.number(SegmentSize::DEFAULT).is_ok() { SegmentSize::DEFAULT } else { SegmentSize::MIN };
@@ -352,10 +358,10 @@ impl SegmentCheck {
 
     fn conclude(&mut self) -> Result<SegmentReport, SegmentFault> {
         if let Stage::Front(_) = self.stage {
-            let start = self.expect.file.start(self.size).unwrap_or(Lsn::ZERO);
+            self.start = self.expect.file.start(self.size).unwrap_or(Lsn::ZERO);
             let what =
                 if self.seen == 0 { "it is empty".to_owned() } else { format!("it has only {} bytes", self.seen) };
-            return Err(self.fault(FaultKind::Size, start, what));
+            return Err(self.fault(FaultKind::Size, self.start, what));
         }
         if self.seen < self.size.bytes() {
             let known = self.expect.size.is_some() || !matches!(self.stage, Stage::Counting(None));
@@ -381,6 +387,7 @@ impl SegmentCheck {
             records: self.records,
             end,
             unchecked_head: 0,
+            unchecked_tail: 0,
             odd_bytes: 0,
             odd_at: None,
             carry: None,
@@ -405,6 +412,7 @@ impl SegmentCheck {
         report.timelines = decoder.timelines();
         report.last_record = decoder.last_record().filter(|_| self.records > 0);
         report.unchecked_head = decoder.unchecked_head();
+        report.unchecked_tail = decoder.unchecked_tail();
         (report.odd_bytes, report.odd_at) = decoder.odd();
         report.carry = decoder.carry();
         Ok(report)

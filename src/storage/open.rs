@@ -27,6 +27,14 @@ pub enum Location {
         /// The rest of the URL, slashes as they were.
         path: String,
     },
+    /// A bucket, and what stands before every key: empty, or ends in a slash. Means one place, as [`Location::candidates`]
+    /// give it.
+    S3Prefix {
+        /// The bucket.
+        bucket: String,
+        /// Literally.
+        prefix: String,
+    },
 }
 
 impl Location {
@@ -100,7 +108,7 @@ impl Location {
                 prefixes.push(prefix);
             }
         }
-        let place = |prefix: String| Location::S3 { bucket: bucket.clone(), path: format!("/{prefix}") };
+        let place = |prefix| Location::S3Prefix { bucket: bucket.clone(), prefix };
         prefixes.into_iter().map(place).collect()
     }
 }
@@ -117,6 +125,7 @@ impl fmt::Display for Location {
         match self {
             Location::Local(path) => f.write_str(&LocalStore::new(path.clone()).url()),
             Location::S3 { bucket, path } => write!(f, "s3://{bucket}{path}"),
+            Location::S3Prefix { bucket, prefix } => write!(f, "s3://{bucket}/{prefix}"),
         }
     }
 }
@@ -336,7 +345,7 @@ async fn holds_archive(store: &dyn Store) -> Result<bool, StoreError> {
 pub fn open_writer(location: &Location, settings: &StoreSettings) -> Result<Arc<dyn StoreWrite>, StoreError> {
     match location {
         Location::Local(root) => Ok(Arc::new(LocalStore::new(root))),
-        Location::S3 { .. } => s3(location, settings),
+        Location::S3 { .. } | Location::S3Prefix { .. } => s3(location, settings),
     }
 }
 
@@ -346,11 +355,9 @@ fn backend(location: &Location, settings: &StoreSettings) -> Result<Arc<dyn Stor
 
 #[cfg(feature = "s3")]
 fn s3(location: &Location, settings: &StoreSettings) -> Result<Arc<dyn StoreWrite>, StoreError> {
-    let first = location.candidates().into_iter().next();
-    let Some(Location::S3 { bucket, path }) = first else {
+    let Some(Location::S3Prefix { bucket, prefix }) = location.candidates().into_iter().next() else {
         return Err(StoreError::new(StoreErrorKind::Config, location, "this is no S3 prefix"));
     };
-    let prefix = path.strip_prefix('/').unwrap_or(&path);
     Ok(Arc::new(super::s3::S3Store::new(bucket, prefix, settings.s3.clone(), settings.counters.clone())))
 }
 

@@ -171,11 +171,13 @@ struct Tries {
     since: Instant,
     failed: u32,
     refreshed: bool,
+    /// What the one before the last ended with.
+    previous: Option<StoreError>,
 }
 
 impl Core {
     fn tries(self: &Arc<Self>) -> Tries {
-        Tries { core: self.clone(), since: Instant::now(), failed: 0, refreshed: false }
+        Tries { core: self.clone(), since: Instant::now(), failed: 0, refreshed: false, previous: None }
     }
 
     /// How long an answer may be waited for now.
@@ -245,6 +247,7 @@ impl Tries {
     fn progress(&mut self) {
         self.failed = 0;
         self.refreshed = false;
+        self.previous = None;
     }
 
     /// After a failure: wait and say that it may be tried again, or give the error to end with.
@@ -261,11 +264,17 @@ impl Tries {
             }
             class => {
                 let wait = core.policy.wait(class, self.failed, (core.random)());
-                let late = core.policy.deadline.is_some_and(|deadline| Instant::now() + wait >= core.begun + deadline);
-                if late || self.failed >= core.policy.attempts {
+                let over_in = |wait| core.policy.deadline.is_some_and(|end| Instant::now() + wait >= core.begun + end);
+                if over_in(Duration::ZERO) && error.kind == StoreErrorKind::Timeout {
+                    // Cut off by the deadline: the try before it, which came to its own end, knows more.
+                    let error = self.previous.take().unwrap_or(error);
+                    return Err(self.over(error));
+                }
+                if over_in(wait) || self.failed >= core.policy.attempts {
                     return Err(self.over(error));
                 }
                 tracing::debug!(object = %error.object, "{}: trying again in {}", error.what, seconds(wait));
+                self.previous = Some(error);
                 sleep(wait).await;
             }
         }

@@ -253,14 +253,15 @@ impl S3Store {
         token: Option<&str>,
     ) -> Result<ListObjectsV2Output, StoreError> {
         let url = format!("{}{prefix}", self.url());
+        // A token knows where it began. A place before the prefix is no place to begin, and Garage then finds nothing.
+        let after = start_after.filter(|key| token.is_none() && key.as_str() > prefix);
         let request = |client: Client, watch| {
             client
                 .list_objects_v2()
                 .bucket(&self.0.bucket)
                 .prefix(self.full(prefix))
                 .set_delimiter((depth == Depth::Level).then(|| "/".into()))
-                // A token knows where it began.
-                .set_start_after(start_after.filter(|_| token.is_none()).map(|key| self.full(key.as_str())))
+                .set_start_after(after.map(|key| self.full(key.as_str())))
                 .set_continuation_token(token.map(str::to_owned))
                 .encoding_type(EncodingType::Url)
                 .set_request_payer(self.payer())

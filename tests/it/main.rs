@@ -4,4 +4,5 @@
 
 mod cli;
 mod harness;
+mod storage_s3;
 mod support;

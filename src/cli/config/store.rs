@@ -143,7 +143,9 @@ impl Config {
     pub fn store_settings(&self, location: &Location) -> Answer<StoreSettings> {
         match location {
             Location::Local(_) => Ok(StoreSettings::default()),
-            Location::S3 { .. } => Ok(StoreSettings { s3: self.s3()?, ..StoreSettings::default() }),
+            Location::S3 { .. } | Location::S3Prefix { .. } => {
+                Ok(StoreSettings { s3: self.s3()?, ..StoreSettings::default() })
+            }
         }
     }
 

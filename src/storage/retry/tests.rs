@@ -192,6 +192,16 @@ async fn the_deadline_holds_and_names_the_cause() {
     }
 }
 
+/// The last try may have only a moment left, and hear nothing in it: that is not the cause.
+#[tokio::test(start_paused = true)]
+async fn a_try_cut_off_by_the_deadline_does_not_hide_the_cause() {
+    let plan = FaultPlan::none().and(0..16, StoreErrorKind::Unreachable).and(16..99, Fault::Hang);
+    let (faulty, store) = retrying(plan, RetryPolicy::within(Duration::from_secs(60)));
+    let error = read(&store).await.unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::Unreachable, "{error:?} {}", faulty.calls_made());
+    assert!(error.what.contains("(tried 17 times in 60 s)"), "{}", error.what);
+}
+
 #[tokio::test(start_paused = true)]
 async fn without_a_deadline_attempts_end_it() {
     let (faulty, store) = retrying(FaultPlan::always(StoreErrorKind::Unreachable), RetryPolicy::default());

@@ -30,6 +30,7 @@ async fn keeps_the_contract() {
         (FakeS3::default(), ""),
         (FakeS3::with_pages_of(7), "a b/+%/"),
         (FakeS3::with_pages_of(7).without_encoding(), "deep/prefix/"),
+        (FakeS3::with_pages_of(500), "/lead//mid///"),
     ];
     for (fake, prefix) in fakes {
         if !prefix.is_empty() {

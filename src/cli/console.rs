@@ -115,8 +115,14 @@ impl fmt::Display for ReaderGone {
 impl std::error::Error for ReaderGone {}
 
 /// clap stopped: help and version are results and succeed; anything else is a usage error with this exit code.
-pub(super) fn clap_ended(error: &clap::Error, usage: u8) -> u8 {
-    // clap's own printing panics on nothing, colours where it may, and knows which stream.
+pub(super) fn clap_ended(error: &clap::Error, usage: u8, json: bool) -> u8 {
+    if json && error.use_stderr() {
+        let text = error.to_string();
+        let what = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        to_stderr(&render::error_json(&Error::new(Code::UsageArgument, what), usage));
+        return usage;
+    }
+    // clap's own printing colours where it may and knows which stream.
     match error.print() {
         Err(failed) if !error.use_stderr() && failed.kind() != io::ErrorKind::BrokenPipe => {
             to_stderr(&render::error_text(&stdout_failed(failed), false));

@@ -45,7 +45,8 @@ pub struct Call {
 
 /// Parse argv and start logging. `Err` is an exit code: help was printed, or the line is wrong.
 pub fn prepare(argv: Vec<OsString>, environment: Environment) -> Result<Call, u8> {
-    let refused = |error: clap::Error| console::clap_ended(&error, before_verb(Code::UsageArgument, &argv));
+    let refused =
+        |error: clap::Error| console::clap_ended(&error, before_verb(Code::UsageArgument, &argv), wants_json(&argv));
     let mut command = args::command();
     let verbs: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
     let taken = args::settings::take(argv.clone(), &verbs);
@@ -200,6 +201,34 @@ pub fn guarded(argv: Vec<OsString>, program: impl FnOnce(Vec<OsString>) -> u8) -
         let what = format!("panicked at {place}: {}", text.unwrap_or("no message"));
         console::bug(&Error::new(Code::InternalBug, what));
     }));
+    caught(argv, program)
+}
+
+fn caught(argv: Vec<OsString>, program: impl FnOnce(Vec<OsString>) -> u8) -> u8 {
     let again = argv.clone();
     catch_unwind(AssertUnwindSafe(|| program(argv))).unwrap_or_else(|_| before_verb(Code::InternalBug, &again))
+}
+
+/// Was JSON asked for, on a command line that cannot be understood?
+fn wants_json(argv: &[OsString]) -> bool {
+    let mut before = None;
+    argv.iter().any(|word| {
+        let json = word == "--format=json" || (before == Some("--format") && word == "json");
+        before = word.to_str();
+        json
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_has_an_exit_code_of_ours() {
+        let exit = |line: &str| caught(line.split(' ').map(OsString::from).collect(), |_| panic!("on purpose"));
+        assert_eq!(exit("wal-r st ls"), 70);
+        // The tests do not run in a data directory: nobody would be promoted.
+        assert_eq!(exit("wal-r wal-fetch a b"), 107);
+        assert_eq!(caught(Vec::new(), |_| 3), 3);
+    }
 }

@@ -69,6 +69,12 @@ fn json_in_json_out() {
     let failed = run(&["explain", "no.such", "--format", "json"]);
     assert!(failed.stdout.is_empty());
     assert!(err(&failed).starts_with("{\"schema\":\"wal-r.error\"") && err(&failed).contains("\"exit\":64"));
+    for args in [&["--format", "json", "no-such-verb"][..], &["st", "ls", "--format=json", "--no-such-flag"]] {
+        let failed = run(args);
+        let value: serde_json::Value = serde_json::from_str(&err(&failed)).expect("JSON");
+        assert_eq!(value["error"]["code"], "usage.argument", "{args:?}");
+        assert_eq!(failed.status.code(), Some(64), "{args:?}");
+    }
 }
 
 #[test]
@@ -326,6 +332,7 @@ fn no_home_no_path_and_both_originals_flags() {
         vec!["--file-prefix", &root],
         vec!["--wale-file-prefix", &root],
         vec!["--walg-file-prefix", &root, "--terse"],
+        vec!["--prefix", "/nonexistent", "--prefix", &root],
         vec!["-k", "ID", "--aws-instance-profile", "--gs-access-key-id", "X", "-a", "Y", "--file-prefix", &root],
     ] {
         let output = run(&[&flags[..], &["st", "ls"]].concat());

@@ -29,7 +29,8 @@ use std::time::Duration;
                   twins: `wal-r config explain`.\nNothing here changes or deletes what it reads.",
     subcommand_required = true,
     arg_required_else_help = true,
-    disable_help_subcommand = false,
+    // Said twice, the last one counts: wrappers put their flags in front.
+    args_override_self = true,
     max_term_width = 110
 )]
 pub struct Cli {
@@ -61,7 +62,7 @@ pub struct Global {
     #[arg(long, global = true, value_name = "FORMAT")]
     pub format: Option<Format>,
     /// Give up on the store after this long: 30s, 5m, 1h. wal-fetch: 60s; else none
-    #[arg(long, global = true, value_name = "TIME", value_parser = duration)]
+    #[arg(long, global = true, value_name = "TIME", value_parser = deadline)]
     pub deadline: Option<Duration>,
     /// Say less: no progress and no notes; twice: errors only
     #[arg(short, long, global = true, action = ArgAction::Count)]
@@ -145,6 +146,11 @@ pub fn long_version() -> &'static str {
         )
     });
     &TEXT
+}
+
+fn deadline(text: &str) -> Result<Duration, String> {
+    let time = duration(text)?;
+    if time.is_zero() { Err("no time at all: leave --deadline out for none".to_owned()) } else { Ok(time) }
 }
 
 /// A length of time as people write it: `90`, `90s`, `5m`, `1h`, `500ms`, `1m30s`.

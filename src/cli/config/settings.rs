@@ -165,7 +165,7 @@ settings! {
     S3_ENDPOINT_SOURCE [] Text, Later("S3 behind a locator"), "", "a URL that answers with the host to ask";
     S3_ENDPOINT_PORT [] Count(1), Later("S3 behind a locator"), "443", "the port of that host";
     S3_ENDPOINT_PROTOCOL [] Word(&["http", "https"]), Later("S3 behind a locator"), "", "the protocol of that host";
-    S3_REQUEST_ADDITIONAL_HEADERS [] Text, Later("S3 behind a proxy"), "", "headers for every request";
+    S3_REQUEST_ADDITIONAL_HEADERS [] Secret, Later("S3 behind a proxy"), "", "headers for every request";
     S3_USE_YC_SESSION_TOKEN [] Switch, Later("Yandex Cloud"), "false", "a token from Yandex Cloud's metadata";
     S3_MAX_RETRIES [] Count(0), RETRIES, "", "how often a request is tried";
     S3_MIN_THROTTLING_RETRY_DELAY [] Count(0), RETRIES, "", "shortest wait after SlowDown, in ms";
@@ -183,7 +183,7 @@ settings! {
     WALG_NETWORK_RATE_LIMIT [] Count(1), Later("a rate limit"), "none", "bytes per second";
     WALG_FETCH_TARGET_USER_DATA [] Text, Later("WAL-G's user data"), "", "choose the base backup with this user data";
     WALG_TARGET_STORAGE [] Text, FAILOVER, "", "which of several stores";
-    WALG_FAILOVER_STORAGES [] Text, FAILOVER, "", "stores to ask besides (a map, in the settings file)";
+    WALG_FAILOVER_STORAGES [] Secret, FAILOVER, "", "stores to ask besides (a map, in the settings file)";
     WALG_FAILOVER_STORAGES_CHECK [] Switch, FAILOVER, "", "whether stores are tried first";
     WALG_FAILOVER_STORAGES_CHECK_TIMEOUT [] Time, FAILOVER, "", "how long such a try may take";
     WALG_FAILOVER_STORAGES_CHECK_SIZE [] Text, FAILOVER, "", "how much is written for it";

@@ -166,3 +166,150 @@ async fn a_file_appears_whole_or_not_at_all() {
     assert_eq!(run("notes.txt", "dangling").await, Err(Code::LocalTarget));
     assert_eq!(files_in(directory.path()), [".e.wal-r", "a", "c", "d", "dangling"]);
 }
+
+/// Every call of every command goes wrong in every way, once and from there on: the result is right, or an error that is
+/// not "absent", and the run after it is right.
+mod sweep {
+    use super::*;
+    use crate::error::Verdict;
+    use crate::storage::retry::Retrying;
+    use crate::testing::faulty::{Call, Fault, FaultPlan, FaultyStore, hasty};
+    use std::sync::Arc;
+
+    const SENTINEL: &str = "basebackups_005/base_000000010000000000000002_00000040_backup_stop_sentinel.json";
+
+    fn archive() -> MemoryStore {
+        let store = MemoryStore::new();
+        store.insert(SEGMENT, crate::testing::lzop::lzop(&b"0123456789abcdef".repeat(40_000)));
+        store.insert(
+            SENTINEL,
+            r#"{"wal_segment_backup_stop": "000000010000000000000002", "wal_segment_offset_backup_stop": "00000312", "expanded_size_bytes": 22, "spec": {}}"#,
+        );
+        store
+    }
+
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    enum Command {
+        Ls,
+        LsAll,
+        LsNames,
+        Cat,
+        Decoded,
+        Get,
+        Stat,
+        Check,
+    }
+
+    /// What it gave as text, or its error.
+    async fn run(command: Command, store: &dyn Store) -> Answer<String> {
+        let mut text = String::new();
+        let mut bytes = Vec::new();
+        let listing = |path: &str, recursive| Ls { path: path.to_owned(), recursive };
+        let mut each = |line: Line| {
+            text.push_str(&format!("{line:?}\n"));
+            Ok(())
+        };
+        let decoded = Cat { path: SEGMENT.to_owned(), decompress: true };
+        match command {
+            Command::Ls => ls(store, &listing("", false), &mut each).await.map(drop)?,
+            Command::LsAll => ls(store, &listing("", true), &mut each).await.map(drop)?,
+            Command::LsNames => ls(store, &listing("wal_005/0000", false), &mut each).await.map(drop)?,
+            Command::Cat => {
+                let raw = Cat { decompress: false, ..decoded };
+                cat(store, &raw, &mut bytes, &Silent).await?;
+                return Ok(format!("{} bytes", bytes.len()));
+            }
+            Command::Decoded => {
+                cat(store, &decoded, &mut bytes, &Silent).await?;
+                return Ok(format!("{} {:?}", bytes.len(), codec::sniff::sniff(&bytes)));
+            }
+            Command::Get => {
+                let directory = tempfile::tempdir().unwrap();
+                let destination = directory.path().join("file");
+                let fetched = get(store, &Get { cat: decoded, destination: destination.clone() }, &Silent).await;
+                let names = files_in(directory.path());
+                let Ok(fetched) = fetched else {
+                    assert!(names.is_empty(), "residue: {names:?}");
+                    return Err(fetched.unwrap_err());
+                };
+                return Ok(format!("{} {:?}", fetched.bytes, fs::read(destination).map(|bytes| bytes.len()).ok()));
+            }
+            Command::Stat => {
+                let mut stat = stat(store, SEGMENT).await?;
+                if let Some(error) = stat.trouble.take() {
+                    return Err(error);
+                }
+                return Ok(format!("{} {:?}", stat.size, stat.content));
+            }
+            Command::Check => {
+                let steps = config_check::run(store, &Silent).await;
+                if let Some(code) = steps.iter().find_map(|step| step.failed) {
+                    return Err(Error::new(code, "a step failed"));
+                }
+                return Ok(steps.iter().map(|step| format!("{} {}\n", step.step, step.found)).collect());
+            }
+        }
+        Ok(text)
+    }
+
+    async fn sweep(command: Command) {
+        let store = archive();
+        let clean = FaultyStore::new(Arc::new(store.clone()), FaultPlan::none());
+        let right = run(command, &clean).await.unwrap();
+        let calls = clean.calls();
+        assert!(!calls.is_empty());
+        let size = store.head(&SEGMENT.into()).await.unwrap().size;
+        let (mut survived, mut failed) = (0, 0);
+        for (number, call) in calls.iter().enumerate() {
+            let number = number as u64;
+            for fault in Fault::all(size) {
+                let list = matches!(call, Call::List(..));
+                // What nobody can see: a listing that breaks its promise, and bytes that carry no checksum.
+                let raw = matches!(command, Command::Cat | Command::Stat);
+                let unseen = match fault {
+                    Fault::ShortAt(_) => list,
+                    Fault::CorruptAt(_) | Fault::Html => raw,
+                    _ => false,
+                };
+                if unseen {
+                    continue;
+                }
+                for plan in [FaultPlan::nth(number, fault), FaultPlan::from(number, fault)] {
+                    let faulty = FaultyStore::new(Arc::new(store.clone()), plan);
+                    let retrying = Retrying::new(Arc::new(faulty), hasty());
+                    match run(command, &retrying).await {
+                        Ok(result) => {
+                            survived += 1;
+                            assert_eq!(result, right, "{command:?} {number} {fault:?}");
+                        }
+                        Err(error) => {
+                            failed += 1;
+                            assert_ne!(error.verdict(), Verdict::Absent, "{command:?} {number} {fault:?}: {error:?}");
+                        }
+                    }
+                }
+            }
+            assert_eq!(run(command, &store).await.unwrap(), right, "the run after it");
+        }
+        assert!(survived > 5 && failed > 20, "{command:?}: {survived} survived, {failed} failed");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn listings() {
+        for command in [Command::Ls, Command::LsAll, Command::LsNames] {
+            sweep(command).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes() {
+        for command in [Command::Cat, Command::Decoded, Command::Get, Command::Stat] {
+            sweep(command).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_check() {
+        sweep(Command::Check).await;
+    }
+}

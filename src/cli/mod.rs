@@ -22,7 +22,7 @@ pub use context::Context;
 
 use crate::commands;
 use crate::commands::config_check::Step;
-use crate::error::{Answer, Code, Error};
+use crate::error::{Answer, Class, Code, Error};
 use crate::feed::mode::Mode;
 use crate::layout::WalFile;
 use args::Verb;
@@ -98,15 +98,30 @@ impl Call {
     /// What a failure costs, by verb.
     fn exit(&self, code: Code) -> u8 {
         match &self.verb {
-            Verb::St(_) | Verb::Config(_) | Verb::Explain(_) | Verb::GenerateDocs { .. } | Verb::Version => {
-                exit::sysexit(code)
+            Verb::WalFetch(args) => {
+                // A gap is a failure only where it was decided that recovery must stop.
+                let asker = match code.class() {
+                    Class::Gap => Asker::PointInTime,
+                    _ => Asker::from(args.mode().who),
+                };
+                exit::wal_fetch(code, asker, args.absent_exit)
             }
+            Verb::BackupList(_)
+            | Verb::BackupShow(_)
+            | Verb::St(_)
+            | Verb::Config(_)
+            | Verb::Explain(_)
+            | Verb::GenerateDocs { .. }
+            | Verb::Version => exit::sysexit(code),
         }
     }
 
     async fn dispatch(&self) -> Answer<u8> {
         let context = &self.context;
         match &self.verb {
+            Verb::WalFetch(args) => return self.wal_fetch(args).await,
+            Verb::BackupList(args) => return self.backup_list(args).await,
+            Verb::BackupShow(args) => return self.backup_show(args).await,
             Verb::St(args) => return self.st(&args.verb).await,
             Verb::Config(args) => match &args.verb {
                 args::config::Verb::Check { offline } => return self.config_check(*offline).await,
@@ -160,6 +175,45 @@ impl Call {
                 }
             }
         }
+        Ok(exit::OK)
+    }
+
+    async fn wal_fetch(&self, args: &args::wal_fetch::Args) -> Answer<u8> {
+        let context = &self.context;
+        context.warn()?;
+        let options = args.options(jiff::Timestamp::now())?;
+        let mode = args.mode();
+        let store = context.store_within(args::wal_fetch::DEADLINE).await?;
+        let report = commands::wal_fetch::run(&*store, &options, &mode).await?;
+        report.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        report.notes.iter().for_each(|note| tracing::info!("{note}"));
+        tracing::debug!("asked by {} ({})", report.who.words(), report.because);
+        if context.format() == args::Format::Json {
+            context.console().print(&render::document("wal-r.wal-fetch", 1, &report)?)?;
+        }
+        Ok(match report.outcome {
+            commands::wal_fetch::Outcome::Delivered { .. } => exit::OK,
+            commands::wal_fetch::Outcome::Absent => args.absent_exit,
+        })
+    }
+
+    async fn backup_list(&self, args: &args::backup_list::Args) -> Answer<u8> {
+        let context = &self.context;
+        context.warn()?;
+        let store = context.store().await?;
+        let report = commands::backup_list::run(&*store, &args.options(context.format())).await?;
+        context.console().print(&render::backup_list::render(&report, args.flavour(context.format()))?)?;
+        report.remarks().iter().for_each(|remark| tracing::warn!("{remark}"));
+        // What could not be asked leaves the list incomplete; what is damaged is shown, and complete.
+        Ok(report.unknown().map_or(exit::OK, |code| self.exit(code)))
+    }
+
+    async fn backup_show(&self, args: &args::backup_show::Args) -> Answer<u8> {
+        let context = &self.context;
+        context.warn()?;
+        let store = context.store().await?;
+        let report = commands::backup_show::run(&*store, &args.name).await?;
+        context.console().print(&render::backup_show::render(&report, context.format())?)?;
         Ok(exit::OK)
     }
 

@@ -4,9 +4,12 @@
 //! [`crate::error::Error`]. Where there is something to decide first, `plan` is a pure function and `run` follows it.
 //! Never: prints, reads the environment, decides an exit code, uses clap.
 
+pub mod backup_list;
+pub mod backup_show;
 pub mod config_check;
 pub mod explain;
 pub mod st;
+pub mod wal_fetch;
 
 use std::fmt;
 

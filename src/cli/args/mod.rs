@@ -5,10 +5,13 @@
 //!
 //! One file per verb. Names and flags are those of WAL-G and WAL-E where these have them.
 
+pub mod backup_list;
+pub mod backup_show;
 pub mod config;
 pub mod explain;
 pub mod settings;
 pub mod st;
+pub mod wal_fetch;
 
 use crate::codec;
 use crate::layout::Compression;
@@ -89,6 +92,12 @@ pub enum Format {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
+    /// One validated WAL file for PostgreSQL: the restore_command
+    WalFetch(wal_fetch::Args),
+    /// The base backups, oldest first
+    BackupList(backup_list::Args),
+    /// All that is known of one base backup
+    BackupShow(backup_show::Args),
     /// A raw look at the storage, read only
     St(st::Args),
     /// What the settings are, where each comes from, and whether they work
@@ -110,7 +119,14 @@ impl Verb {
     /// Is there enough to do at once for all cores?
     pub fn heavy(&self) -> bool {
         match self {
-            Verb::St(_) | Verb::Config(_) | Verb::Explain(_) | Verb::GenerateDocs { .. } | Verb::Version => false,
+            Verb::WalFetch(_)
+            | Verb::BackupList(_)
+            | Verb::BackupShow(_)
+            | Verb::St(_)
+            | Verb::Config(_)
+            | Verb::Explain(_)
+            | Verb::GenerateDocs { .. }
+            | Verb::Version => false,
         }
     }
 }

@@ -1,0 +1,117 @@
+//! Flags of `wal-fetch`.
+//!
+//! In: argv. Out: [`commands::wal_fetch::Options`], and who asks. Never: asks a store.
+
+use crate::cli::exit;
+use crate::commands::wal_fetch::{OnGap, Options, name};
+use crate::error::Answer;
+use crate::feed::mode::{Mode, Who};
+use crate::layout::{Compression, WalFile};
+use crate::pg::TimelineId;
+use crate::wal::segment::Level;
+use clap::ValueEnum;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long PostgreSQL is kept waiting for a verdict.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// One validated WAL file for PostgreSQL: the restore_command.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "The file appears under its name only when it is whole, is of the right cluster and every record of \
+                        it is good.\nExit: 0 delivered; 74 not in the archive; else by who asks: 200.. stops a \
+                        point-in-time recovery, 100.. lets a standby ask again.\n\nExamples:\n  \
+                        restore_command = 'wal-r wal-fetch %f %p'\n  \
+                        wal-r wal-fetch 000000010000000000000005 ./000000010000000000000005\n  \
+                        wal-r wal-fetch --mode standby 00000002.history /tmp/h"
+)]
+pub struct Args {
+    /// Segment, TTTTTTTT.history, SEGMENT.XXXXXXXX.backup or SEGMENT.partial
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// Where it goes; what is there is replaced
+    #[arg(value_name = "DEST")]
+    destination: PathBuf,
+    /// Who asks, instead of what the data directory says
+    #[arg(long, value_enum)]
+    mode: Option<AskedBy>,
+    /// How closely a segment is looked at
+    #[arg(long, value_enum, default_value_t = Check::Records)]
+    check: Check,
+    /// What an absent segment means behind which the timeline goes on; else by who asks
+    #[arg(long, value_enum)]
+    on_gap: Option<GapMeans>,
+    /// The exit code for "not in the archive", 1 to 125
+    #[arg(long, value_name = "N", default_value_t = exit::ABSENT, value_parser = clap::value_parser!(u8).range(1..=125))]
+    pub absent_exit: u8,
+    /// WAL-E's flag; looking ahead needs no setting
+    #[arg(short = 'p', long, hide = true, value_name = "N")]
+    prefetch: Option<u32>,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum AskedBy {
+    /// A recovery that ends, and promotes, when a file is not there
+    PointInTime,
+    /// A server that asks again
+    Standby,
+    /// pg_rewind: this one file
+    Rewind,
+    /// A person or a script
+    Manual,
+}
+
+/// How closely a segment is looked at.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Check {
+    /// Every page and the checksum and link of every record
+    Records,
+    /// Every page says that it belongs where it is
+    Headers,
+    /// The size and the cluster
+    None,
+}
+
+/// What a gap means.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum GapMeans {
+    /// Recovery must stop
+    Stop,
+    /// It is not there, and a warning
+    Absent,
+}
+
+impl Args {
+    /// What the verb takes; `usage.name` for names no archive holds.
+    pub fn options(&self, now: jiff::Timestamp) -> Answer<Options> {
+        Ok(Options {
+            file: name(&self.name)?,
+            destination: self.destination.clone(),
+            check: match self.check {
+                Check::Records => Level::Records,
+                Check::Headers => Level::Headers,
+                Check::None => Level::None,
+            },
+            on_gap: self.on_gap.map(|on_gap| match on_gap {
+                GapMeans::Stop => OnGap::Stop,
+                GapMeans::Absent => OnGap::Absent,
+            }),
+            likely: Compression::Lzo,
+            now,
+        })
+    }
+
+    /// Who asks; also for names that are none, because the exit code depends on it.
+    pub fn mode(&self) -> Mode {
+        let forced = self.mode.map(|mode| match mode {
+            AskedBy::PointInTime => Who::PointInTime,
+            AskedBy::Standby => Who::Standby,
+            AskedBy::Rewind => Who::Rewind,
+            AskedBy::Manual => Who::Other,
+        });
+        let file = self.name.parse().unwrap_or(WalFile::History(TimelineId::FIRST));
+        Mode::find(Path::new("."), &file, &self.destination, forced)
+    }
+}

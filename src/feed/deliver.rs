@@ -1,0 +1,191 @@
+//! A file appears under its name only when it is whole.
+//!
+//! In: a destination, bytes in order. Out: the file, by one rename. Never: writes under the destination's own name,
+//! leaves anything behind an error, or lets two writers share a file.
+//!
+//! The bytes go to `.NAME.wal-r-N` beside the destination (PostgreSQL, pg_archivecleanup and pg_rewind pass over such
+//! names), N counted from 0, each held by an flock. A writer that was killed has lost its lock, so the next call takes
+//! its file over: what a crash leaves is reclaimed, and there are never more such files than writers at one time.
+
+use crate::error::{Answer, Code, Error};
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use std::fs::File;
+use std::io::{self, Seek, Write};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// Writers of one destination at one time; PostgreSQL has one, people have tested 50.
+const SLOTS: u32 = 256;
+/// Slots looked at for what killed writers left behind.
+const SWEPT: u32 = 32;
+
+/// A file on its way to its name. Dropped without [`Landing::publish`], it is gone.
+#[derive(Debug)]
+pub struct Landing {
+    file: File,
+    temporary: PathBuf,
+    destination: PathBuf,
+    published: bool,
+}
+
+impl Landing {
+    /// Prepare to write beside `destination`, whose directory must exist.
+    pub fn open(destination: &Path) -> Answer<Landing> {
+        let error = |what: &str| Error::new(Code::LocalIo, what).on(destination.display());
+        let name = destination.file_name().ok_or_else(|| error("is no file name"))?;
+        // `/dev/stdout`, a fifo, a directory: a rename would replace the thing itself.
+        if let Ok(known) = std::fs::metadata(destination) {
+            let kind = known.file_type();
+            if kind.is_dir() {
+                return Err(error("is a directory; give the file's full path"));
+            }
+            if kind.is_char_device() || kind.is_block_device() || kind.is_fifo() || kind.is_socket() {
+                return Err(error("is no regular file, and the destination is replaced as a whole"));
+            }
+        }
+        let parent = match destination.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        };
+        // As readable for the group as the directory is: data directories are 0700 or 0750.
+        let group = std::fs::metadata(parent).map_or(0, |parent| parent.permissions().mode() & 0o040);
+        let slot = |number: u32| {
+            let mut file = std::ffi::OsString::from(".");
+            file.push(name);
+            file.push(format!(".wal-r-{number}"));
+            parent.join(file)
+        };
+        for number in 0..SLOTS {
+            let temporary = slot(number);
+            if let Some(file) = take(&temporary, Mode::from_raw_mode(0o600 | group), true).map_err(|cause| {
+                space(&cause, parent, None)
+                    .unwrap_or_else(|| error("cannot create a file beside it"))
+                    .because(io::Error::from(cause))
+            })? {
+                file.set_len(0).map_err(|cause| error("cannot empty the temporary file").because(cause))?;
+                sweep(number, &slot);
+                let destination = destination.to_owned();
+                return Ok(Landing { file, temporary, destination, published: false });
+            }
+        }
+        Err(error("too many fetches of this one file at the same time"))
+    }
+
+    /// A second handle on the file, for a thread that writes.
+    pub fn writer(&self) -> Answer<Writer> {
+        let file = self.file.try_clone().map_err(|cause| {
+            Error::new(Code::LocalIo, "cannot open it twice").on(self.destination.display()).because(cause)
+        })?;
+        Ok(Writer { file, destination: self.destination.clone() })
+    }
+
+    /// Begin again with an empty file: what came was no good.
+    pub fn restart(&mut self) -> Answer<()> {
+        self.file.set_len(0).and_then(|()| self.file.rewind()).map_err(|cause| {
+            Error::new(Code::LocalIo, "cannot empty the temporary file").on(self.destination.display()).because(cause)
+        })
+    }
+
+    /// Give it its name. `sync`: it must also survive a power cut. Not for what PostgreSQL throws away after one.
+    pub fn publish(mut self, sync: bool) -> Answer<()> {
+        let error = |what: &str| Error::new(Code::LocalIo, what).on(self.destination.display());
+        if sync {
+            self.file.sync_all().map_err(|cause| write_failed(&cause, &self.destination, None))?;
+        }
+        std::fs::rename(&self.temporary, &self.destination)
+            .map_err(|cause| error("cannot give the finished file its name").because(cause))?;
+        self.published = true;
+        if sync {
+            let parent = self.destination.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+            File::open(parent)
+                .and_then(|parent| parent.sync_all())
+                .map_err(|cause| error("is written, but its directory cannot be synced").because(cause))?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        if !self.published {
+            // Still locked by us, so it is still ours.
+            let _ = std::fs::remove_file(&self.temporary);
+        }
+    }
+}
+
+/// Where the bytes go.
+#[derive(Debug)]
+pub struct Writer {
+    file: File,
+    destination: PathBuf,
+}
+
+impl Writer {
+    /// Append. `size` is what the file will need in the end, for the message when there is no room.
+    pub fn write(&mut self, bytes: &[u8], size: Option<u64>) -> Answer<()> {
+        self.file.write_all(bytes).map_err(|cause| write_failed(&cause, &self.destination, size))
+    }
+}
+
+/// Open and lock one slot. `None`: somebody else has it. With `create` unset also when there is none.
+fn take(path: &Path, mode: Mode, create: bool) -> rustix::io::Result<Option<File>> {
+    let mut flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    flags.set(OFlags::CREATE, create);
+    // Again when the file was renamed or removed between opening and locking: then the lock is on another file.
+    for _ in 0..100 {
+        let file = match rustix::fs::open(path, flags, mode) {
+            Ok(file) => File::from(file),
+            Err(rustix::io::Errno::NOENT) if !create => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+            Err(error) => return Err(error),
+        }
+        let same = |ours: &std::fs::Metadata, there: &std::fs::Metadata| {
+            (ours.dev(), ours.ino()) == (there.dev(), there.ino())
+        };
+        if let (Ok(ours), Ok(there)) = (file.metadata(), std::fs::symlink_metadata(path))
+            && same(&ours, &there)
+        {
+            return Ok(Some(file));
+        }
+    }
+    Ok(None)
+}
+
+/// Remove what killed writers left in the other slots.
+fn sweep(ours: u32, slot: &dyn Fn(u32) -> PathBuf) {
+    for number in (0..SWEPT).filter(|number| *number != ours) {
+        let path = slot(number);
+        if let Ok(Some(_held)) = take(&path, Mode::empty(), false) {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+fn write_failed(cause: &io::Error, destination: &Path, size: Option<u64>) -> Error {
+    let parent = destination.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+    let errno = rustix::io::Errno::from_io_error(cause);
+    let error = errno
+        .and_then(|errno| space(&errno, parent, size))
+        .unwrap_or_else(|| Error::new(Code::LocalIo, "cannot write it").on(destination.display()));
+    error.because(io::Error::new(cause.kind(), cause.to_string()))
+}
+
+/// No room: needed and free, named.
+fn space(errno: &rustix::io::Errno, directory: &Path, size: Option<u64>) -> Option<Error> {
+    if !matches!(*errno, rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT) {
+        return None;
+    }
+    let needed = size.map_or_else(|| "the file".to_owned(), |size| format!("the file's {size} bytes"));
+    let free = rustix::fs::statvfs(directory).ok().map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize));
+    let free = free.map_or_else(String::new, |free| format!(": {free} bytes are free beside what was written so far"));
+    let quota = if *errno == rustix::io::Errno::DQUOT { "within the quota " } else { "" };
+    Some(Error::new(Code::LocalSpace, format!("no room {quota}for {needed}{free}")).on(directory.display()))
+}
+
+#[cfg(test)]
+mod tests;

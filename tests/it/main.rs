@@ -6,3 +6,4 @@ mod cli;
 mod harness;
 mod storage_s3;
 mod support;
+mod wal;

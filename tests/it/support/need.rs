@@ -39,6 +39,14 @@ pub fn postgres(major: u32) -> Result<Postgres, Missing> {
         .ok_or_else(|| Missing::program(format!("PostgreSQL {major}")))
 }
 
+/// PostgreSQL 15's pg_waldump, which the packages of npm leave out.
+pub fn pg_waldump() -> Result<PathBuf, Missing> {
+    tools::postgres(&tools::folder(&root()), 15)
+        .map(|bin| bin.join("pg_waldump"))
+        .filter(|program| program.is_file())
+        .ok_or_else(|| Missing::program("pg_waldump 15"))
+}
+
 /// A running S3 server, shared by the tests that hold it at the same time.
 pub fn garage() -> Result<Arc<Garage>, Missing> {
     tools::garage(&tools::folder(&root()))

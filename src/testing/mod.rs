@@ -10,4 +10,5 @@ pub mod fixture;
 pub mod forge;
 pub mod http;
 pub mod lzop;
+pub mod many;
 pub mod s3;

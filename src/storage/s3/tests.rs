@@ -617,3 +617,48 @@ fn keys_in_listings() {
         assert_eq!(url_decode(text), want, "{text:?}");
     }
 }
+
+/// A server with a certificate of testdata/tls: trusted with its CA, and refused by name without it or for another host.
+#[tokio::test]
+async fn certificates() {
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let file = |name: &str| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/tls").join(name);
+    let certificate = CertificateDer::from_pem_file(file("server.pem")).unwrap();
+    let key = PrivateKeyDer::from_pem_file(file("server.key")).unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let mut request = vec![0; 4096];
+            let _ = stream.read(&mut request).await;
+            let _ = stream
+                .write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\nETag: \"e\"\r\nContent-Length: 5\r\n\r\nhello")
+                .await;
+            let _ = stream.shutdown().await;
+        }
+    });
+    let asked = async |host: &str, ca: Option<&str>| {
+        let settings = S3Settings { ca_file: ca.map(file), ..FakeS3::settings(&format!("https://{host}:{port}")) };
+        read(&S3Store::new(BUCKET, "", settings, Arc::default()), ByteRange::ALL, None).await
+    };
+    assert_eq!(asked("localhost", Some("ca.pem")).await.unwrap(), b"hello");
+    let refused = |error: StoreError| (error.kind, error.what);
+    assert_eq!(
+        refused(asked("localhost", None).await.unwrap_err()),
+        (Kind::Tls, "GET: the certificate's issuer is not trusted here".into())
+    );
+    assert_eq!(
+        refused(asked("127.0.0.1", Some("ca.pem")).await.unwrap_err()),
+        (Kind::Tls, "GET: the certificate is for another host name".into())
+    );
+    server.abort();
+}

@@ -5,7 +5,8 @@
 //! longer than two seconds, so that a machine without it fails fast.
 //!
 //! Credentials: key and secret of the settings, else the SDK's whole chain: environment, profiles (with SSO, processes and
-//! roles), web identity, ECS, instance metadata. Proxies come from `HTTPS_PROXY` and its kin, like the rest of that chain.
+//! roles), web identity, ECS, instance metadata. Proxies come from `HTTPS_PROXY` and its kin, like the rest of that chain,
+//! but not for this machine and its metadata.
 
 use crate::storage::open::{Addressing, S3Settings};
 use aws_config::default_provider::credentials::DefaultCredentialsChain;
@@ -49,7 +50,7 @@ pub(super) async fn build(settings: &S3Settings, bucket: &str, region: Option<St
         (None, Some(_)) => return Err("there is a secret, but no access key for it".into()),
     };
     let trust = trust_store(settings.ca_file.as_deref())?;
-    let secure = http_client(trust)?;
+    let secure = http_client(trust.clone(), ProxyConfig::from_env())?;
 
     let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(secure.clone());
     if let Some(profile) = &settings.profile {
@@ -61,8 +62,10 @@ pub(super) async fn build(settings: &S3Settings, bucket: &str, region: Option<St
     };
     loader = loader.region(region.clone());
     let conf = ProviderConfig::without_region().with_region(Some(region)).with_http_client(secure.clone());
+    // The metadata is this machine's own; a proxy would answer with another's, or not at all.
+    let direct = http_client(TrustStore::empty(), ProxyConfig::disabled())?;
     let metadata = imds::Client::builder()
-        .configure(&conf)
+        .configure(&conf.clone().with_http_client(direct))
         .connect_timeout(METADATA_CONNECT)
         .read_timeout(METADATA_READ)
         .max_attempts(1)
@@ -118,9 +121,9 @@ pub(super) async fn build(settings: &S3Settings, bucket: &str, region: Option<St
     if let Some(endpoint) = endpoint {
         config = config.endpoint_url(&endpoint.url);
         // Nothing to trust without TLS: the system's certificates need not be read.
-        if endpoint.url.starts_with("http:") {
-            config = config.http_client(http_client(TrustStore::empty())?);
-        }
+        let trust = if endpoint.url.starts_with("http:") { TrustStore::empty() } else { trust };
+        let proxy = if is_this_machine(&endpoint.url) { ProxyConfig::disabled() } else { ProxyConfig::from_env() };
+        config = config.http_client(http_client(trust, proxy)?);
         if addressing == Some(Addressing::BucketHost) {
             config = config.endpoint_resolver(BucketIsHost(bucket_host(&endpoint.url, bucket)?));
         }
@@ -139,6 +142,18 @@ async fn usual_region(profile: Option<&str>) -> Region {
             .or_else(profiles.build())
             .or_else(Region::from_static("us-east-1"));
     chain.region().await.unwrap_or(Region::from_static("us-east-1"))
+}
+
+/// No proxy leads to this machine.
+fn is_this_machine(endpoint: &str) -> bool {
+    let authority = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest);
+    let authority = authority.split('/').next().unwrap_or_default();
+    let host = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, _)) => address,
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// `https://host:port` with the bucket for the host.
@@ -186,12 +201,13 @@ type Timeouts = (Option<Duration>, Option<Duration>);
 #[derive(Debug)]
 struct Http {
     trust: TlsContext,
+    proxy: ProxyConfig,
     made: Mutex<Vec<(Timeouts, SharedHttpConnector)>>,
 }
 
-fn http_client(trust: TrustStore) -> Result<SharedHttpClient, String> {
+fn http_client(trust: TrustStore, proxy: ProxyConfig) -> Result<SharedHttpClient, String> {
     let trust = TlsContext::builder().with_trust_store(trust).build().map_err(|error| error.to_string())?;
-    Ok(SharedHttpClient::new(Http { trust, made: Mutex::default() }))
+    Ok(SharedHttpClient::new(Http { trust, proxy, made: Mutex::default() }))
 }
 
 impl HttpClient for Http {
@@ -201,8 +217,7 @@ impl HttpClient for Http {
         if let Some((_, connector)) = made.iter().find(|(made, _)| *made == key) {
             return connector.clone();
         }
-        let mut builder =
-            Connector::builder().connector_settings(settings.clone()).proxy_config(ProxyConfig::from_env());
+        let mut builder = Connector::builder().connector_settings(settings.clone()).proxy_config(self.proxy.clone());
         builder.set_sleep_impl(components.sleep_impl());
         let builder = builder.tls_provider(Provider::Rustls(CryptoMode::Ring)).tls_context(self.trust.clone());
         let connector = SharedHttpConnector::new(builder.build());
@@ -210,3 +225,6 @@ impl HttpClient for Http {
         connector
     }
 }
+
+#[cfg(test)]
+mod tests;

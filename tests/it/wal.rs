@@ -3,10 +3,12 @@
 //! In: the larger archive; WAL of a PostgreSQL 15 that this test runs. Out: clean, chained without a byte unchecked, and
 //! the same records as pg_waldump sees. Never: WAL of our own making (the unit tests forge that).
 
-use crate::support::{Scratch, require};
+use crate::support::{Scratch, need, require};
 use std::path::Path;
+use wal_r::codec::decode_all;
+use wal_r::codec::lzo::LzopDecoder;
 use wal_r::pg::{SegmentName, SystemId};
-use wal_r::testing::lzop::unlzop;
+use wal_r::testing::lzop::{Checksums, Writer, unlzop};
 use wal_r::wal::{Carry, End, Expect, SegmentCheck, SegmentReport};
 
 /// Judges segments in their order, each alone and behind the one before it.
@@ -104,4 +106,51 @@ fn pg_waldump_sees_the_same_records() {
     let partial = check(Expect { partial: true, ..Expect::new(name) }).unwrap_or_else(|fault| panic!("{fault}"));
     assert!(matches!(partial.end, End::Early { .. }));
     assert_eq!(partial.records, waldump(&program, &folder.join(&last)));
+}
+
+/// Whatever happens to a stored segment, it never comes out as other WAL without a word: the container finds it, the
+/// segment's verdict finds it, or it is counted as bytes that nobody reads. The second object has no checksums of its own.
+#[test]
+fn a_damaged_object_never_passes() {
+    let name: SegmentName = "000000010000000000000007".parse().expect("a name");
+    let file = format!("testdata/wal/pg15/{name}.lzo");
+    let real = std::fs::read(need::root().join(file)).expect("testdata");
+    let plain = unlzop(&real);
+    let none = Checksums { adler_d: false, ..Checksums::ADLER_D };
+    let bare = Writer { sums: none, extra_flags: 0x0300_000C, ..Writer::default() }.file(&plain);
+    for (object, checksums) in [(real, true), (bare, false)] {
+        // What is delivered: the plain bytes and how many of them no checksum covers, or nothing.
+        let fetch = |stored: &[u8]| -> Option<(Vec<u8>, u64)> {
+            let plain = decode_all(&mut LzopDecoder::new(), stored, 16 << 20).ok()?;
+            let mut check = SegmentCheck::new(Expect::new(name));
+            check.push(&plain).ok()?;
+            Some((plain, check.finish().ok()?.odd_bytes))
+        };
+        assert_eq!(fetch(&object).expect("undamaged").1, 0);
+        let delivers = |stored: &[u8], what: &str| {
+            if let Some((bytes, odd)) = fetch(stored) {
+                assert!(bytes == plain || (!checksums && odd > 0), "{what} is delivered");
+            }
+        };
+        let refused = |stored: &[u8], what: &str| assert!(fetch(stored).is_none(), "{what} is delivered");
+        for at in (0..object.len()).step_by(4096) {
+            refused(&object[..at], &format!("cut to {at}"));
+            let mut zeroed = object.clone();
+            let end = zeroed.len().min(at + 4096);
+            zeroed[at..end].fill(0);
+            delivers(&zeroed, &format!("zeros at {at}"));
+        }
+        let (first, second) = object.split_at(object.len() / 2);
+        refused(&[second, first].concat(), "swapped halves");
+        refused(&object.repeat(2), "the object twice");
+        refused(&[&object[..], b"garbage"].concat(), "garbage behind it");
+        delivers(&[&object[..], &[0; 5000]].concat(), "zeros behind it");
+        let mut random = fastrand::Rng::with_seed(7);
+        for _ in 0..if checksums { 1000 } else { 5000 } {
+            let mut flipped = object.clone();
+            let (at, bit) = (random.usize(..object.len()), random.u8(..8));
+            flipped[at] ^= 1 << bit;
+            delivers(&flipped, &format!("bit {bit} of byte {at} flipped"));
+        }
+    }
 }

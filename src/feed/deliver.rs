@@ -58,7 +58,7 @@ impl Landing {
         for number in 0..SLOTS {
             let temporary = slot(number);
             if let Some(file) = take(&temporary, Mode::from_raw_mode(0o600 | group), true).map_err(|cause| {
-                space(&cause, parent, None)
+                space(&cause, parent, None, 0)
                     .unwrap_or_else(|| error("cannot create a file beside it"))
                     .because(io::Error::from(cause))
             })? {
@@ -90,7 +90,7 @@ impl Landing {
     pub fn publish(mut self, sync: bool) -> Answer<()> {
         let error = |what: &str| Error::new(Code::LocalIo, what).on(self.destination.display());
         if sync {
-            self.file.sync_all().map_err(|cause| write_failed(&cause, &self.destination, None))?;
+            self.file.sync_all().map_err(|cause| write_failed(&cause, &self.destination, None, 0))?;
         }
         std::fs::rename(&self.temporary, &self.destination)
             .map_err(|cause| error("cannot give the finished file its name").because(cause))?;
@@ -124,7 +124,11 @@ pub struct Writer {
 impl Writer {
     /// Append. `size` is what the file will need in the end, for the message when there is no room.
     pub fn write(&mut self, bytes: &[u8], size: Option<u64>) -> Answer<()> {
-        self.file.write_all(bytes).map_err(|cause| write_failed(&cause, &self.destination, size))
+        self.file.write_all(bytes).map_err(|cause| {
+            // What was written goes away with the temporary file, so it counts as free.
+            let written = self.file.metadata().map_or(0, |file| file.blocks().saturating_mul(512));
+            write_failed(&cause, &self.destination, size, written)
+        })
     }
 }
 
@@ -166,23 +170,23 @@ fn sweep(ours: u32, slot: &dyn Fn(u32) -> PathBuf) {
     }
 }
 
-fn write_failed(cause: &io::Error, destination: &Path, size: Option<u64>) -> Error {
+fn write_failed(cause: &io::Error, destination: &Path, size: Option<u64>, written: u64) -> Error {
     let parent = destination.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
     let errno = rustix::io::Errno::from_io_error(cause);
     let error = errno
-        .and_then(|errno| space(&errno, parent, size))
+        .and_then(|errno| space(&errno, parent, size, written))
         .unwrap_or_else(|| Error::new(Code::LocalIo, "cannot write it").on(destination.display()));
     error.because(io::Error::new(cause.kind(), cause.to_string()))
 }
 
 /// No room: needed and free, named.
-fn space(errno: &rustix::io::Errno, directory: &Path, size: Option<u64>) -> Option<Error> {
+fn space(errno: &rustix::io::Errno, directory: &Path, size: Option<u64>, written: u64) -> Option<Error> {
     if !matches!(*errno, rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT) {
         return None;
     }
     let needed = size.map_or_else(|| "the file".to_owned(), |size| format!("the file's {size} bytes"));
     let free = rustix::fs::statvfs(directory).ok().map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize));
-    let free = free.map_or_else(String::new, |free| format!(": {free} bytes are free beside what was written so far"));
+    let free = free.map_or_else(String::new, |free| format!(": {} are free", free.saturating_add(written)));
     let quota = if *errno == rustix::io::Errno::DQUOT { "within the quota " } else { "" };
     Some(Error::new(Code::LocalSpace, format!("no room {quota}for {needed}{free}")).on(directory.display()))
 }

@@ -14,6 +14,7 @@ use crate::codec::{self, CodecError};
 use crate::error::{Answer, Code, Error};
 use crate::layout::{Compression, ObjectKey};
 use crate::storage::{ByteRange, Got, Store, StoreError, StoreErrorKind};
+use crate::wal::page::PageHeader;
 use crate::wal::segment::{Expect, SegmentCheck, SegmentFault, SegmentReport};
 use futures::TryStreamExt;
 use tokio::sync::mpsc;
@@ -115,10 +116,12 @@ fn check(
     mut blocks: mpsc::Receiver<Vec<u8>>,
     spent: mpsc::Sender<Vec<u8>>,
 ) -> Result<SegmentReport, Stop> {
-    let size = expect.size.map(|size| size.bytes());
+    let mut size = expect.size.map(|size| size.bytes());
     let mut check = SegmentCheck::new(expect);
     while let Some(mut block) = blocks.blocking_recv() {
         check.push(&block).map_err(Stop::Fault)?;
+        // For the message when there is no room: the first page says how large the segment is.
+        size = size.or_else(|| PageHeader::parse(&block)?.long.map(|long| long.segment_size.into()));
         writer.write(&block, size).map_err(Stop::Local)?;
         block.clear();
         // No room there only means that enough are waiting.

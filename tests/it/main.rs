@@ -7,3 +7,4 @@ mod harness;
 mod storage_s3;
 mod support;
 mod wal;
+mod wal_fetch;

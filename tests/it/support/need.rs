@@ -25,6 +25,11 @@ impl Missing {
     fn program(what: impl Into<String>) -> Missing {
         Missing { what: what.into(), how: "cargo xtask setup".into(), obtainable: true }
     }
+
+    /// A right that nothing can be installed for.
+    pub fn right(what: impl Into<String>) -> Missing {
+        Missing { what: what.into(), how: "run the tests as root".into(), obtainable: false }
+    }
 }
 
 /// The root of the repository.

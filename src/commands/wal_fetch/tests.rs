@@ -12,9 +12,9 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
-/// `testdata/wal/small`, segments of 1 MiB: 1: 06..0A, 0B.partial; 2: 0B, 0C; the switch lies within 0B.
+/// `testdata/wal_prefix`, segments of 1 MiB: 1: 06..0A, 0B.partial; 2: 0B, 0C; the switch lies within 0B.
 static ARCHIVE: LazyLock<Vec<(String, Vec<u8>)>> = LazyLock::new(|| {
-    let wal = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/wal/small/wal_005");
+    let wal = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/wal_prefix/wal_005");
     let objects = fs::read_dir(wal).unwrap().map(|entry| {
         let entry = entry.unwrap();
         (format!("wal_005/{}", entry.file_name().into_string().unwrap()), fs::read(entry.path()).unwrap())
@@ -59,7 +59,7 @@ fn mode(who: Who) -> Mode {
 
 /// A data directory's pg_control of the archive's cluster, on this timeline.
 fn control(timeline: u32) -> ControlFile {
-    let bytes = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/wal/small/pg_control")).unwrap();
+    let bytes = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/wal_prefix/pg_control")).unwrap();
     ControlFile { timeline: TimelineId::new(timeline).unwrap(), ..ControlFile::parse(&bytes).unwrap() }
 }
 

@@ -5,10 +5,12 @@
 //! streams ended, or writes outside the directories that were named.
 
 pub mod extract;
+pub mod journal;
 pub mod members;
 pub mod pages;
 pub mod partitions;
 pub mod recovery;
+pub mod restore;
 pub mod select;
 pub mod sentinel;
 pub mod tablespaces;

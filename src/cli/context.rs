@@ -7,11 +7,12 @@ use super::config::{Config, Environment, Flags, Id};
 use super::console::Console;
 use super::progress;
 use crate::commands::{Progress, Silent};
-use crate::error::Answer;
+use crate::error::{Answer, Code, Error};
 use crate::storage::Store;
 use crate::storage::open::{self, StoreSettings};
 use crate::storage::retry::RetryPolicy;
 use std::cell::OnceCell;
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,6 +65,27 @@ impl Context {
             tracing::warn!("{warning}");
         }
         Ok(())
+    }
+
+    /// Program and flags with which another call, from anywhere, reaches the archive at `url`: for restore_command. No
+    /// secrets: those stay in the environment and in files.
+    pub fn again(&self, url: &str) -> Answer<Vec<String>> {
+        let program = std::env::current_exe();
+        let program =
+            program.map_err(|error| Error::new(Code::LocalIo, "cannot tell where this program is").because(error))?;
+        let text = |path: &Path| {
+            let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+            absolute.into_os_string().into_string().map_err(|path| {
+                Error::new(Code::ConfigValue, "its path is not UTF-8, which restore_command must be").on(path.display())
+            })
+        };
+        let mut words = vec![text(&program)?, "--prefix".to_owned(), url.to_owned()];
+        for (flag, path) in [("--config", &self.flags.config), ("--envdir", &self.flags.envdir)] {
+            if let Some(path) = path {
+                words.extend([flag.to_owned(), text(path)?]);
+            }
+        }
+        Ok(words)
     }
 
     /// stdout and stderr.

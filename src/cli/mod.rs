@@ -108,6 +108,7 @@ impl Call {
             }
             Verb::BackupList(_)
             | Verb::BackupShow(_)
+            | Verb::BackupFetch(_)
             | Verb::St(_)
             | Verb::Config(_)
             | Verb::Explain(_)
@@ -122,6 +123,7 @@ impl Call {
             Verb::WalFetch(args) => return self.wal_fetch(args).await,
             Verb::BackupList(args) => return self.backup_list(args).await,
             Verb::BackupShow(args) => return self.backup_show(args).await,
+            Verb::BackupFetch(args) => return self.backup_fetch(args).await,
             Verb::St(args) => return self.st(&args.verb).await,
             Verb::Config(args) => match &args.verb {
                 args::config::Verb::Check { offline } => return self.config_check(*offline).await,
@@ -141,6 +143,25 @@ impl Call {
 }
 
 impl Call {
+    /// A page that does not match its checksum is a finding: the restore is whole, the exit code says damaged.
+    async fn backup_fetch(&self, args: &args::backup_fetch::Args) -> Answer<u8> {
+        let context = &self.context;
+        context.warn()?;
+        let store = context.store().await?;
+        let again = context.again(&store.url())?;
+        let workers = context.config()?.count(config::Id::WALG_DOWNLOAD_CONCURRENCY)?;
+        let options = args.options(again, workers.and_then(|count| usize::try_from(count).ok()))?;
+        let plan = commands::backup_fetch::plan(&*store, &options).await?;
+        if args.plan_only() {
+            context.console().print(&render::backup_fetch::plan(&plan, context.format())?)?;
+            return Ok(exit::OK);
+        }
+        let report = commands::backup_fetch::run(store, &options, plan, context.progress()).await?;
+        context.console().print(&render::backup_fetch::report(&report, context.format())?)?;
+        let damaged = report.restored.pages.as_ref().is_some_and(|pages| !pages.damaged.is_empty());
+        Ok(if damaged { self.exit(Code::DamagedPage) } else { exit::OK })
+    }
+
     async fn st(&self, verb: &args::st::Verb) -> Answer<u8> {
         let (context, console) = (&self.context, self.context.console());
         context.warn()?;

@@ -137,6 +137,11 @@ impl PgVersion {
         self.0 >= 1000
     }
 
+    /// A data directory may be readable by its group (11 and later); before, the server refuses it.
+    pub fn has_group_access(self) -> bool {
+        self.0 >= 1100
+    }
+
     /// `tablespace_map` escapes backslashes too (14 and later), not only line ends.
     pub fn escapes_backslash(self) -> bool {
         self.0 >= 1400

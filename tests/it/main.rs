@@ -2,6 +2,7 @@
 //!
 //! In: the binary that cargo built. Out: verdicts. Never: holds a test itself; one `mod` line per area.
 
+mod backup_fetch;
 mod cli;
 mod harness;
 mod storage_s3;

@@ -7,6 +7,7 @@
 
 pub mod backup_list;
 pub mod backup_show;
+pub mod backup_fetch;
 pub mod config;
 pub mod explain;
 pub mod settings;
@@ -98,6 +99,8 @@ pub enum Verb {
     BackupList(backup_list::Args),
     /// All that is known of one base backup
     BackupShow(backup_show::Args),
+    /// A base backup as a directory that PostgreSQL can start on
+    BackupFetch(backup_fetch::Args),
     /// A raw look at the storage, read only
     St(st::Args),
     /// What the settings are, where each comes from, and whether they work
@@ -119,6 +122,7 @@ impl Verb {
     /// Is there enough to do at once for all cores?
     pub fn heavy(&self) -> bool {
         match self {
+            Verb::BackupFetch(_) => true,
             Verb::WalFetch(_)
             | Verb::BackupList(_)
             | Verb::BackupShow(_)

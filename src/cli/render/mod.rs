@@ -6,6 +6,7 @@
 
 pub mod backup_list;
 pub mod backup_show;
+pub mod backup_fetch;
 pub mod config;
 pub mod explain;
 pub mod st;

@@ -1,0 +1,49 @@
+//! A target time as people write it.
+//!
+//! In: text, the zone of this machine. Out: one instant. Never: guesses a zone: a recovery that is an hour off loses an
+//! hour of data, so a time without one is refused with the two readings it could have.
+
+use crate::error::{Answer, Code, Error};
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+
+/// Reads `2026-11-20 20:34:38+00`, `2026-11-20T21:34:38+01:00`, `… Z`, `… UTC`, `…[Europe/Vienna]`, `@1795206878`.
+pub fn parse_target_time(text: &str, local: &TimeZone) -> Answer<Timestamp> {
+    let text = text.trim();
+    let wrong = |what: String| Error::new(Code::UsageTime, what);
+    if let Some(seconds) = text.strip_prefix('@').and_then(|digits| digits.parse().ok()) {
+        return Timestamp::from_second(seconds)
+            .map_err(|error| wrong(format!("`{text}` is beyond all time")).because(error));
+    }
+    let upper = text.to_ascii_uppercase();
+    let named = ["UTC", "GMT", "Z"].into_iter().find_map(|zone| upper.strip_suffix(zone).map(str::len));
+    let spelled = match named {
+        Some(len) => format!("{}Z", text.get(..len).unwrap_or(text).trim_end()),
+        None => text.to_owned(),
+    };
+    if let Ok(zoned) = text.parse::<jiff::Zoned>() {
+        return Ok(zoned.timestamp());
+    }
+    if let Ok(time) = spelled.parse::<Timestamp>() {
+        return Ok(time);
+    }
+    // `2026-11-20 20:34:38 +01`: a blank before the offset, as PostgreSQL takes it.
+    if let Some((time, offset)) = spelled.rsplit_once(' ')
+        && offset.starts_with(['+', '-'])
+        && let Ok(time) = format!("{time}{offset}").parse::<Timestamp>()
+    {
+        return Ok(time);
+    }
+    let Ok(civil) = spelled.parse::<DateTime>() else {
+        return Err(wrong(format!("`{text}` is not a time")));
+    };
+    let show =
+        |zone: &TimeZone| civil.to_zoned(zone.clone()).map(|zoned| zoned.strftime("%Y-%m-%d %H:%M:%S%:z").to_string());
+    let (Ok(utc), Ok(here)) = (show(&TimeZone::UTC), show(local)) else {
+        return Err(wrong(format!("`{text}` has no zone")));
+    };
+    let what = format!("`{text}` has no zone: it could be {utc} or {here}");
+    let hint = format!("Write '{utc}' if UTC was meant, '{here}' if this machine's time was meant.");
+    Err(wrong(what).hint(hint))
+}

@@ -53,6 +53,11 @@ impl fmt::Debug for Environment {
     }
 }
 
+/// Where this program is: what a restore_command must call.
+pub fn this_program() -> std::io::Result<PathBuf> {
+    std::env::current_exe()
+}
+
 /// Settings given on the command line.
 #[derive(Clone, Default)]
 pub struct Flags {

@@ -70,7 +70,7 @@ impl Context {
     /// Program and flags with which another call, from anywhere, reaches the archive at `url`: for restore_command. No
     /// secrets: those stay in the environment and in files.
     pub fn again(&self, url: &str) -> Answer<Vec<String>> {
-        let program = std::env::current_exe();
+        let program = super::config::this_program();
         let program =
             program.map_err(|error| Error::new(Code::LocalIo, "cannot tell where this program is").because(error))?;
         let text = |path: &Path| {

@@ -229,7 +229,7 @@ pub async fn plan(store: &dyn Store, options: &Options) -> Answer<Plan> {
     let wal = if offline { WalNeed::default() } else { wal_need(store, &backup, sentinel, &mut notes).await? };
     let places = tablespaces::places(sentinel.spec.as_ref(), &options.tablespaces, &options.target)?;
     let stored_bytes = parts.iter().map(|part| part.object.size).sum();
-    let recovery = options.recovery.as_ref().map(|wanted| settings(wanted));
+    let recovery = options.recovery.as_ref().map(settings);
     // The version may be unknown here; a target it does not know is refused now where it is.
     let files = match (&recovery, version) {
         (Some(recovery), Some(version)) => Some(recovery::files(recovery, version)?),
@@ -270,7 +270,7 @@ pub async fn plan(store: &dyn Store, options: &Options) -> Answer<Plan> {
         .spec
         .as_ref()
         .and_then(|spec| spec.base_prefix.as_deref())
-        .is_some_and(|base| PathBuf::from(base) != options.target && options.tablespaces.as_on_source)
+        .is_some_and(|base| options.target.as_path() != std::path::Path::new(base) && options.tablespaces.as_on_source)
     {
         notes.push("--restore-spec moves tablespaces only: the data directory goes where DIR says.".to_owned());
     }

@@ -4,6 +4,7 @@
 //! In: plans of faults, stores, plain bytes. Out: panics that say which promise was broken; files, valid or damaged on
 //! purpose. Never: part of the program.
 
+pub mod backup;
 pub mod contract;
 pub mod faulty;
 pub mod fixture;
@@ -12,3 +13,4 @@ pub mod http;
 pub mod lzop;
 pub mod many;
 pub mod s3;
+pub mod tar;

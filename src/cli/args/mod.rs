@@ -100,7 +100,7 @@ pub enum Verb {
     /// All that is known of one base backup
     BackupShow(backup_show::Args),
     /// A base backup as a directory that PostgreSQL can start on
-    BackupFetch(backup_fetch::Args),
+    BackupFetch(Box<backup_fetch::Args>),
     /// A raw look at the storage, read only
     St(st::Args),
     /// What the settings are, where each comes from, and whether they work

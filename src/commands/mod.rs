@@ -4,9 +4,9 @@
 //! [`crate::error::Error`]. Where there is something to decide first, `plan` is a pure function and `run` follows it.
 //! Never: prints, reads the environment, decides an exit code, uses clap.
 
+pub mod backup_fetch;
 pub mod backup_list;
 pub mod backup_show;
-pub mod backup_fetch;
 pub mod config_check;
 pub mod explain;
 pub mod st;

@@ -74,7 +74,8 @@ fn equals_lzop_and_tar(archive: &Path, lzop: &Path) {
         // A server would make it; we do, so that archive recovery finds it.
         ours.remove(Path::new("pg_wal/archive_status"));
         let want = tree(&reference);
-        let differ: Vec<_> = want.iter().filter(|(path, content)| ours.get(*path) != Some(content)).map(|(path, _)| path).collect();
+        let differ: Vec<_> =
+            want.iter().filter(|(path, content)| ours.get(*path) != Some(content)).map(|(path, _)| path).collect();
         assert!(differ.is_empty(), "{name}: {differ:?}");
         let more: Vec<_> = ours.keys().filter(|path| !want.contains_key(*path)).collect();
         assert!(more.is_empty(), "{name}: {more:?}");
@@ -147,7 +148,10 @@ fn killed_at_any_instant_the_next_run_makes_it_whole() {
             // Without a journal there is nothing, or everything.
             if target.exists() && !target.join(JOURNAL).exists() {
                 let there = tree(&target);
-                assert!(there.keys().all(|name| name.starts_with("wal-r.unfinished.new")) || there == want, "round {round}");
+                assert!(
+                    there.keys().all(|name| name.starts_with("wal-r.unfinished.new")) || there == want,
+                    "round {round}"
+                );
             }
             if target.join("global/pg_control").exists() {
                 let mut there = tree(&target);
@@ -190,7 +194,13 @@ fn no_server_starts_on_an_unfinished_restore() {
     let out = scratch.command(postgres.program(&scratch, "postgres")).arg("-D").arg(&target).output().expect("a run");
     assert!(!out.status.success());
     assert!(stderr(&out).contains("could not find the database system"), "{}", stderr(&out));
-    let out = scratch.command(postgres.program(&scratch, "pg_resetwal")).arg("-f").arg("-D").arg(&target).output().expect("a run");
+    let out = scratch
+        .command(postgres.program(&scratch, "pg_resetwal"))
+        .arg("-f")
+        .arg("-D")
+        .arg(&target)
+        .output()
+        .expect("a run");
     assert!(!out.status.success(), "pg_resetwal must not guess: {}", stderr(&out));
 }
 
@@ -200,7 +210,7 @@ fn a_full_disk_is_named_with_needed_and_free() {
     if !rustix::process::geteuid().is_root() {
         return crate::support::need::skip(
             "a_full_disk_is_named_with_needed_and_free",
-            &crate::support::need::Missing::new("root", "mounts a small tmpfs"),
+            &crate::support::need::Missing::of_machine("root", "run as root: it mounts a small tmpfs"),
         );
     }
     let (archive, _) = bundled();
@@ -212,7 +222,7 @@ fn a_full_disk_is_named_with_needed_and_free() {
     if !mount("8m").is_ok_and(|status| status.success()) {
         return crate::support::need::skip(
             "a_full_disk_is_named_with_needed_and_free",
-            &crate::support::need::Missing::new("mount", "mounts a small tmpfs"),
+            &crate::support::need::Missing::of_machine("mount", "allow mounting: it mounts a small tmpfs"),
         );
     }
     struct Unmount(PathBuf);

@@ -5,9 +5,9 @@
 //!
 //! One file per verb. Names and flags are those of WAL-G and WAL-E where these have them.
 
+pub mod backup_fetch;
 pub mod backup_list;
 pub mod backup_show;
-pub mod backup_fetch;
 pub mod config;
 pub mod explain;
 pub mod settings;

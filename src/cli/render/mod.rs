@@ -4,9 +4,9 @@
 //!
 //! JSON documents carry `schema` and `version`; LSNs are `X/Y` text, times RFC 3339 in UTC, sizes bytes.
 
+pub mod backup_fetch;
 pub mod backup_list;
 pub mod backup_show;
-pub mod backup_fetch;
 pub mod config;
 pub mod explain;
 pub mod st;

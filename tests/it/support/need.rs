@@ -22,6 +22,11 @@ pub struct Missing {
 }
 
 impl Missing {
+    /// Something of the machine that no setup brings: root, a mount.
+    pub fn of_machine(what: impl Into<String>, how: impl Into<String>) -> Missing {
+        Missing { what: what.into(), how: how.into(), obtainable: false }
+    }
+
     fn program(what: impl Into<String>) -> Missing {
         Missing { what: what.into(), how: "cargo xtask setup".into(), obtainable: true }
     }

@@ -108,7 +108,7 @@ pub struct Args {
     #[arg(long)]
     wal_elsewhere: bool,
     /// Partitions fetched at once [default: as many as cores; more from remote stores]
-    #[arg(short = 'p', long, value_name = "N", visible_alias = "workers")]
+    #[arg(short = 'p', long, value_name = "N", alias = "workers")]
     pool_size: Option<usize>,
 }
 

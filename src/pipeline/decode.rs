@@ -210,10 +210,7 @@ impl Work {
         let taken = decoder.decode(input, &mut self.out).map_err(|error| damaged(error, self.reading.url()))?;
         self.plain_bytes += (self.out.len() - before) as u64;
         if self.out.len() >= BLOCK {
-            let mut empty = self.reuse.try_recv().unwrap_or_default();
-            empty.clear();
-            // One hostile 64 MiB block must not stay as a buffer for ever.
-            empty.shrink_to(4 * BLOCK);
+            let mut empty = empty(&mut self.reuse);
             empty.reserve(BLOCK);
             let full = std::mem::replace(&mut self.out, empty);
             self.send.blocking_send(Piece::Ready(full)).map_err(|_| unwanted(self.reading.url()))?;
@@ -229,14 +226,24 @@ impl Work {
             let runtime = tokio::runtime::Handle::current();
             let held = runtime.block_on(helpers.budget.take(plain));
             let (say, pending) = oneshot::channel();
-            helpers.jobs.send((block.into_owned(), say)).map_err(|_| dead(self.reading.url()))?;
+            let job = (block.into_owned(), empty(&mut self.reuse), say);
+            helpers.jobs.send(job).map_err(|_| dead(self.reading.url()))?;
             self.send.blocking_send(Piece::Pending(pending, held)).map_err(|_| unwanted(self.reading.url()))?;
         }
         Ok(taken)
     }
 }
 
-type Job = (Block<'static>, oneshot::Sender<Result<Vec<u8>, CodecError>>);
+/// A buffer that the consumer is done with, or a new one. Every buffer goes round: none may gather in the channel.
+fn empty(reuse: &mut mpsc::UnboundedReceiver<Vec<u8>>) -> Vec<u8> {
+    let mut buffer = reuse.try_recv().unwrap_or_default();
+    buffer.clear();
+    // One hostile 64 MiB block must not stay as a buffer for ever.
+    buffer.shrink_to(4 * BLOCK);
+    buffer
+}
+
+type Job = (Block<'static>, Vec<u8>, oneshot::Sender<Result<Vec<u8>, CodecError>>);
 
 /// Threads that decode blocks. They end when the last job is done and nobody can send another.
 struct Helpers {
@@ -253,11 +260,11 @@ impl Helpers {
             tokio::task::spawn_blocking(move || {
                 loop {
                     let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-                    let Ok((block, say)) = job else { return };
+                    let Ok((block, mut plain, say)) = job else { return };
                     if say.is_closed() {
                         continue;
                     }
-                    let mut plain = Vec::with_capacity(block.header.plain_len as usize);
+                    plain.reserve_exact(block.header.plain_len as usize);
                     let result = block.decode(&mut plain);
                     let _ = say.send(result.map(|()| plain));
                 }

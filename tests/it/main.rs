@@ -5,6 +5,9 @@
 mod backup_fetch;
 mod cli;
 mod harness;
+mod live_recovery;
+mod readme;
+mod restore_states;
 mod storage_s3;
 mod support;
 mod wal;

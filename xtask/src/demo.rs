@@ -100,7 +100,7 @@ impl Stage {
     fn wal_r(&self, arguments: &[&str]) -> Outcome {
         let mut command = self.command(&self.wal_r);
         command.args(arguments);
-        println!("\n    $ {}\n", near(&shell::typed(&command)));
+        println!("\n    $ {}\n", folded(&near(&shell::typed(&command))));
         let output = command.output().map_err(said)?;
         for line in
             String::from_utf8_lossy(&output.stderr).lines().chain(String::from_utf8_lossy(&output.stdout).lines())
@@ -119,11 +119,13 @@ impl Stage {
         title(1, "An archive that WAL-E wrote");
         println!("  A base backup and the WAL after it, from a PostgreSQL 13. At {moment}");
         println!("  the table `precious` was still there; a moment later somebody dropped it.");
-        self.wal_r(&["backup-list", "--prefix", &archive, "--detail"])?;
+        self.wal_r(&["backup-list", "--prefix", &archive, "--pretty"])?;
 
         title(2, "What bringing it back would do");
         let to = ["--recovery-target-time", moment, "--recovery-target-action", "promote"];
-        let restore = [&["backup-fetch", &pgdata, "LATEST", "--prefix", &archive][..], &to].concat();
+        let settings = self.settings()?;
+        let from = ["--config-from", &settings];
+        let restore = [&["backup-fetch", &pgdata, "--prefix", &archive][..], &to, &from].concat();
         self.wal_r(&[&restore[..], &["--plan"]].concat())?;
 
         title(3, "Bringing it back");
@@ -151,9 +153,12 @@ impl Stage {
             "ready to accept connections",
         ];
         println!();
+        let mut told: Vec<String> = Vec::new();
         for line in std::fs::read_to_string(&log).map_err(said)?.lines() {
-            if telling.iter().any(|words| line.contains(words)) {
-                println!("    {}", line.split_once("LOG:").map_or(line, |(_, said)| said.trim()));
+            let line = line.split_once("LOG:").map_or(line, |(_, said)| said.trim());
+            if telling.iter().any(|words| line.contains(words)) && !told.iter().any(|before| before == line) {
+                println!("    {line}");
+                told.push(line.into());
             }
         }
 
@@ -173,16 +178,17 @@ impl Stage {
         Ok(())
     }
 
-    fn start(&self, bin: &Path, data: &Path) -> Outcome<Server> {
-        // WAL-E leaves a cluster's own settings out of its backups; a restore for good would get them from elsewhere.
+    /// WAL-E leaves a cluster's own settings out of its backups; these stand for the ones kept elsewhere.
+    fn settings(&self) -> Outcome<String> {
+        let folder = self.folder.join("settings");
+        std::fs::create_dir_all(&folder).map_err(said)?;
         for (name, text) in [("postgresql.conf", ""), ("pg_hba.conf", "local all all trust\n"), ("pg_ident.conf", "")] {
-            if !data.join(name).exists() {
-                std::fs::write(data.join(name), text).map_err(said)?;
-            }
-            if let Some((uid, gid)) = self.user {
-                std::os::unix::fs::chown(data.join(name), Some(uid), Some(gid)).map_err(said)?;
-            }
+            std::fs::write(folder.join(name), text).map_err(said)?;
         }
+        Ok(folder.display().to_string())
+    }
+
+    fn start(&self, bin: &Path, data: &Path) -> Outcome<Server> {
         // A socket's name must be short.
         let sockets = std::env::temp_dir().join(format!("wal-r-{}", std::process::id()));
         clear(&sockets)?;
@@ -248,6 +254,11 @@ fn next(archive: &str) {
          \x20 cargo run -- explain damaged.segment\n\
          \x20 cargo xtask test\n"
     );
+}
+
+/// A command of several lines, a flag with its value on each, as one would type it.
+fn folded(command: &str) -> String {
+    command.replace(" --", " \\\n          --")
 }
 
 /// Paths as seen from the root of the repository.

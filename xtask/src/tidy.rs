@@ -9,6 +9,7 @@
 //! - `unsafe` stands in [`UNSAFE`] only, each block below a `// SAFETY:` comment.
 //! - The environment is read in `src/cli/config*` only; only `cli` prints.
 //! - `expect` says what proved it (`"checked: …"`); no test is ignored; nothing is left to be done by `todo!`.
+//! - docs/hazards.md names a test for each hazard, and each test it names exists.
 //! - ARCHITECTURE.md names every folder and stays under 200 lines.
 //! - No file names a place on the machine it was written on.
 
@@ -82,7 +83,7 @@ impl fmt::Display for Violation {
 
 /// Check every file of the tree.
 fn check_tree(root: &Path) -> Outcome<Vec<Violation>> {
-    let mut violations = Vec::new();
+    let (mut violations, mut sources) = (Vec::new(), Vec::new());
     for path in shell::files_below(root)? {
         let Ok(bytes) = std::fs::read(&path) else { continue };
         let Ok(text) = String::from_utf8(bytes) else { continue };
@@ -90,6 +91,7 @@ fn check_tree(root: &Path) -> Outcome<Vec<Violation>> {
         violations.extend(check_text(file, &text));
         if file.extension().is_some_and(|extension| extension == "rs") {
             violations.extend(check_source(file, &text));
+            sources.push(text);
         }
     }
     if let Ok(page) = std::fs::read_to_string(root.join("ARCHITECTURE.md")) {
@@ -97,8 +99,40 @@ fn check_tree(root: &Path) -> Outcome<Vec<Violation>> {
         let folders = folders.filter_map(Result::ok).map(|entry| entry.file_name().to_string_lossy().into_owned());
         violations.extend(check_architecture(&page, folders));
     }
+    if let Ok(page) = std::fs::read_to_string(root.join("docs/hazards.md")) {
+        violations.extend(check_hazards(&page, &sources));
+    }
     violations.sort();
     Ok(violations)
+}
+
+/// docs/hazards.md: each row of its tables names what holds it, and each test or module it names exists.
+fn check_hazards(page: &str, sources: &[String]) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    let mut note = |line: usize, what: String| {
+        violations.push(Violation { file: "docs/hazards.md".into(), line: line + 1, what });
+    };
+    let exists = |name: &str| {
+        let (function, module) = (format!("fn {name}("), format!("mod {name}"));
+        sources.iter().any(|source| source.contains(&function) || source.contains(&module))
+    };
+    for (number, line) in page.lines().enumerate() {
+        let Some(held) = line.strip_prefix("| ").and_then(|row| row.trim_end_matches(" |").rsplit(" | ").next()) else {
+            continue;
+        };
+        let names = held.split('`').skip(1).step_by(2).filter(|name| name.contains("::"));
+        let mut any = held == "held by" || held == "none" || line.starts_with("|---");
+        for name in names {
+            any = true;
+            if !name.rsplit("::").next().is_some_and(exists) {
+                note(number, format!("there is no {name}"));
+            }
+        }
+        if !any {
+            note(number, String::from("no test holds this hazard: name one, or say `none` and why"));
+        }
+    }
+    violations
 }
 
 /// The page that says where things are says it for every folder, and stays a page.

@@ -67,7 +67,7 @@ impl Postgres {
         let mut command = scratch.command(self.program(scratch, "postgres"));
         command.arg("-D").arg(data).arg("-k").arg(&sockets).args(["-p", &port.to_string(), "-h", ""]);
         // Small and quick: durability is not what these tests are about.
-        for setting in ["fsync=off", "shared_buffers=16MB", "max_connections=20", "timezone=UTC", "log_timezone=UTC"] {
+        for setting in ["fsync=off", "shared_buffers=16MB", "timezone=UTC", "log_timezone=UTC"] {
             command.args(["-c", setting]);
         }
         for setting in settings {

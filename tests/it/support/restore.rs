@@ -42,7 +42,7 @@ pub fn all_states(scratch: &Scratch, postgres: &Postgres, source: &Source, facts
         std::fs::remove_dir_all(scratch.join(name)).expect("room for the next");
     };
 
-    let server = state("newest", &["LATEST", "--recovery-target-timeline", "latest"]);
+    let server = state("newest", &["LATEST", "--recover"]);
     assert_eq!(server.ask_in(facts.database, facts.accounts), facts.get("tli2_accounts_sum"));
     assert!(server.try_ask_in(facts.database, PRECIOUS).is_err(), "precious was dropped");
     done(server, "newest");

@@ -141,6 +141,18 @@ fn the_architecture_page() {
 }
 
 #[test]
+fn the_page_of_hazards() {
+    let sources = [String::from("mod contract;\nfn holds() {}")];
+    let check =
+        |row: &str| check_hazards(&format!("| hazard | does | held by |\n|---|---|---|\n{row}\n"), &sources).len();
+    assert_eq!(check("| it breaks | no | `pg::tests::holds`, `::holds`, `testing::contract` |"), 0);
+    assert_eq!(check("| it breaks | not yet | none |"), 0);
+    assert_eq!(check("| it breaks | no | trust |"), 1);
+    assert_eq!(check("| it breaks | no | `pg::tests::hold` |"), 1);
+    assert_eq!(check("| it breaks | no | `pg::tests::holds`, `pg::tests::hold` |"), 1);
+}
+
+#[test]
 fn this_tree() {
     let violations = check_tree(&shell::root()).expect("the tree can be read");
     let lines: Vec<String> = violations.iter().map(ToString::to_string).collect();

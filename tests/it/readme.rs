@@ -1,0 +1,182 @@
+//! README.md holds: every console block is run on the bundled archive and its output compared; the tables are true.
+//!
+//! In: README.md. Out: verdicts; with `WALR_UPDATE=1`, README.md with the outputs that were wrong replaced.
+//! Never: a block that nothing runs.
+//!
+//! A block marked `console` has lines `$ command`, each followed by what it prints (stdout and stderr together). All
+//! blocks run in one folder, in order, as the servers' user; `export NAME=VALUE` lasts. In expected output `…` stands
+//! for anything within a line, and alone on a line for any lines. A block marked `sh` may hold only what CI runs.
+
+use crate::support::{Scratch, need};
+use std::fmt::Write;
+use wal_r::cli::exit::{self, Asker};
+use wal_r::error::{Class, Code};
+
+/// One command of a console block and what the README says it prints.
+#[derive(Debug)]
+struct Step {
+    line: usize,
+    command: String,
+    expected: Vec<String>,
+}
+
+/// A fenced block: its mark, its first line's number, its lines.
+fn blocks(text: &str) -> Vec<(String, usize, Vec<String>)> {
+    let mut blocks = Vec::new();
+    let mut open: Option<(String, usize, Vec<String>)> = None;
+    for (number, line) in text.lines().enumerate() {
+        match (line.strip_prefix("```"), &mut open) {
+            (Some(mark), None) => open = Some((mark.into(), number + 2, Vec::new())),
+            (Some(_), Some(_)) => blocks.extend(open.take()),
+            (None, Some((.., lines))) => lines.push(line.into()),
+            (None, None) => {}
+        }
+    }
+    assert!(open.is_none(), "a block is not closed");
+    blocks
+}
+
+fn steps(first: usize, lines: &[String]) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    for (number, line) in lines.iter().enumerate() {
+        if let Some(command) = line.strip_prefix("$ ") {
+            steps.push(Step { line: first + number, command: command.into(), expected: Vec::new() });
+        } else if let Some(step) = steps.last_mut() {
+            if step.expected.is_empty() && step.command.ends_with('\\') {
+                step.command = format!("{}{}", step.command.trim_end_matches('\\'), line.trim_start_matches("> "));
+            } else {
+                step.expected.push(line.clone());
+            }
+        } else {
+            panic!("line {}: a console block begins with a command", first + number);
+        }
+    }
+    steps
+}
+
+/// `…` within a line is anything.
+fn line_fits(expected: &str, actual: &str) -> bool {
+    let mut parts = expected.split('…');
+    let Some(mut rest) = actual.strip_prefix(parts.next().unwrap_or_default()) else { return false };
+    let parts: Vec<&str> = parts.collect();
+    let Some((last, middle)) = parts.split_last() else { return rest.is_empty() };
+    for part in middle {
+        let Some(at) = rest.find(part) else { return false };
+        rest = &rest[at + part.len()..];
+    }
+    rest.ends_with(last)
+}
+
+/// `…` alone on a line is any lines.
+fn fits(expected: &[String], actual: &[&str]) -> bool {
+    match expected.split_first() {
+        None => actual.is_empty(),
+        Some((line, more)) if line == "…" => (0..=actual.len()).any(|skip| fits(more, &actual[skip..])),
+        Some((line, more)) => {
+            actual.split_first().is_some_and(|(first, rest)| line_fits(line, first.trim_end()) && fits(more, rest))
+        }
+    }
+}
+
+#[test]
+fn every_console_block_prints_what_it_says() {
+    let root = need::root();
+    let text = std::fs::read_to_string(root.join("README.md")).expect("README.md");
+    let scratch = Scratch::new();
+    // The commands are typed at the root of a clone: the archive is where it is there, the rest is the reader's.
+    scratch.dir("testdata/archive");
+    scratch.copy(&root.join("testdata/archive/wal-e-pg13"), "testdata/archive/wal-e-pg13");
+    let wal_r = scratch.wal_r();
+    let path = format!("{}:/usr/bin:/bin", wal_r.parent().expect("it lies in a folder").display());
+
+    let mut exports: Vec<(String, String)> = Vec::new();
+    let mut status = 0;
+    let mut wrong = String::new();
+    let mut updated = text.clone();
+    for (mark, first, lines) in blocks(&text) {
+        if mark != "console" {
+            continue;
+        }
+        let mut now = String::new();
+        for step in steps(first, &lines) {
+            let script = format!("(exit {status}); {}", step.command);
+            let mut command = scratch.command("/bin/sh");
+            command.arg("-c").arg(format!("exec 2>&1; {script}")).env("PATH", &path).env("HOME", scratch.path());
+            command.envs(exports.iter().map(|(name, value)| (name, value)));
+            let output = command.output().expect("sh");
+            status = output.status.code().unwrap_or(-1);
+            if let Some((name, value)) = step.command.strip_prefix("export ").and_then(|export| export.split_once('='))
+            {
+                exports.push((name.into(), value.replace("$PWD", &scratch.path().display().to_string())));
+            }
+            // What is long in a scratch folder is short in a clone.
+            let said = String::from_utf8_lossy(&output.stdout).replace(&scratch.path().display().to_string(), "…");
+            let actual: Vec<&str> = said.lines().collect();
+            let good = fits(&step.expected, &actual);
+            if !good {
+                let expected = step.expected.join("\n");
+                writeln!(wrong, "README.md:{}: $ {}\n--- says\n{expected}\n--- is\n{said}", step.line, step.command)
+                    .expect("text takes text");
+            }
+            writeln!(now, "$ {}", step.command).expect("text takes text");
+            let keep: Vec<&str> = if good { step.expected.iter().map(String::as_str).collect() } else { actual };
+            keep.iter().for_each(|line| now.push_str(&format!("{}\n", line.trim_end())));
+        }
+        let before: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        updated = updated.replace(&format!("```console\n{before}```"), &format!("```console\n{now}```"));
+    }
+    if std::env::var_os("WALR_UPDATE").is_some() && updated != text {
+        std::fs::write(root.join("README.md"), updated).expect("README.md is written");
+    } else {
+        assert!(wrong.is_empty(), "WALR_UPDATE=1 writes what is:\n{wrong}");
+    }
+}
+
+/// The two commands a newcomer runs are the ones CI runs; there is no block that nobody runs.
+#[test]
+fn other_blocks_are_what_ci_runs() {
+    let root = need::root();
+    let text = std::fs::read_to_string(root.join("README.md")).expect("README.md");
+    let ci = std::fs::read_to_string(root.join(".ci/run")).expect(".ci/run");
+    let steps = std::fs::read_to_string(root.join("xtask/src/ci.rs")).expect("xtask/src/ci.rs");
+    for (mark, first, lines) in blocks(&text) {
+        match mark.as_str() {
+            "console" => {}
+            "sh" => {
+                for line in lines {
+                    let command = line.split('#').next().unwrap_or_default().trim();
+                    let run = match command {
+                        "cargo xtask demo" => ci.contains("cargo xtask ci") && steps.contains("demo::run"),
+                        "cargo xtask test" => ci.contains("cargo xtask test"),
+                        _ => false,
+                    };
+                    assert!(run, "README.md:{first}: CI does not run `{command}`");
+                }
+            }
+            _ => panic!("README.md:{first}: a block marked {mark:?}: nothing runs it"),
+        }
+    }
+}
+
+/// The table of exit codes is the code's own.
+#[test]
+fn the_exit_codes_are_the_codes() {
+    let text = std::fs::read_to_string(need::root().join("README.md")).expect("README.md");
+    let row = |class: Class| -> Vec<String> {
+        let start = format!("| `{}` |", class.word());
+        let line = text.lines().find(|line| line.starts_with(&start));
+        let line = line.unwrap_or_else(|| panic!("no row `{}` in the table of exit codes", class.word()));
+        line.split('|').map(|cell| cell.trim().to_string()).collect()
+    };
+    for code in Code::ALL {
+        let cells = row(code.class());
+        let number =
+            |cell: usize| -> Vec<u8> { cells[cell].split([',', ' ']).filter_map(|word| word.parse().ok()).collect() };
+        for (cell, asker) in [(3, Asker::PointInTime), (4, Asker::Patient)] {
+            let is = exit::wal_fetch(*code, asker, exit::ABSENT);
+            assert!(number(cell).contains(&is), "{code} for {asker:?} is {is}, README says {:?}", cells[cell]);
+        }
+        let is = exit::sysexit(*code);
+        assert!(number(5).contains(&is), "{code} elsewhere is {is}, README says {:?}", cells[5]);
+    }
+}

@@ -1,6 +1,6 @@
 //! Flags of `backup-fetch`.
 //!
-//! In: argv. Out: [`commands::backup_fetch::Options`]. Never: asks the store; reads a file but those the flags name
+//! In: argv. Out: [`Options`](crate::commands::backup_fetch::Options). Never: asks the store; reads a file but those the flags name
 //! (a restore specification, the names of users).
 
 use crate::backup::recovery::{Action, RecoveryTarget, TargetTimeline};

@@ -1,6 +1,6 @@
 //! Flags of `backup-list`.
 //!
-//! In: argv. Out: [`commands::backup_list::Options`] and the flavour of the text. Never: asks a store.
+//! In: argv. Out: [`Options`](crate::commands::backup_list::Options) and the flavour of the text. Never: asks a store.
 
 use super::Format;
 use crate::cli::render::backup_list::Flavour;

@@ -1,6 +1,6 @@
 //! Flags of `wal-fetch`.
 //!
-//! In: argv. Out: [`commands::wal_fetch::Options`], and who asks. Never: asks a store.
+//! In: argv. Out: [`Options`](crate::commands::wal_fetch::Options), and who asks. Never: asks a store.
 
 use crate::cli::exit;
 use crate::commands::wal_fetch::{OnGap, Options, name};

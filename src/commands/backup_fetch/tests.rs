@@ -456,6 +456,8 @@ fn target_times() {
         error.to_string(),
         "`2026-11-20 21:34:38` has no zone: it could be 2026-11-20 21:34:38+00:00 or 2026-11-20 21:34:38+01:00"
     );
+    let error = parse_target_time("2026-11-20 21:34:38.25", &jiff::tz::TimeZone::UTC).expect_err("no zone");
+    assert_eq!(error.advice(), Some("Write '2026-11-20 21:34:38.25+00:00' if UTC was meant."));
     for text in ["", "yesterday", "2026-13-01 00:00:00Z", "20:34:38Z", "2026-11-20 21:34:38 CET"] {
         assert_eq!(parse_target_time(text, &vienna).expect_err(text).code(), Code::UsageTime, "{text}");
     }

@@ -38,11 +38,16 @@ pub fn parse_target_time(text: &str, local: &TimeZone) -> Answer<Timestamp> {
     let Ok(civil) = spelled.parse::<DateTime>() else {
         return Err(wrong(format!("`{text}` is not a time")));
     };
-    let show =
-        |zone: &TimeZone| civil.to_zoned(zone.clone()).map(|zoned| zoned.strftime("%Y-%m-%d %H:%M:%S%:z").to_string());
+    let show = |zone: &TimeZone| {
+        civil.to_zoned(zone.clone()).map(|zoned| zoned.strftime("%Y-%m-%d %H:%M:%S%.f%:z").to_string())
+    };
     let (Ok(utc), Ok(here)) = (show(&TimeZone::UTC), show(local)) else {
         return Err(wrong(format!("`{text}` has no zone")));
     };
+    if utc == here {
+        let what = format!("`{text}` has no zone, and whoever wrote it may not have thought in this machine's, UTC");
+        return Err(wrong(what).hint(format!("Write '{utc}' if UTC was meant.")));
+    }
     let what = format!("`{text}` has no zone: it could be {utc} or {here}");
     let hint = format!("Write '{utc}' if UTC was meant, '{here}' if this machine's time was meant.");
     Err(wrong(what).hint(hint))

@@ -2,7 +2,8 @@
 //!
 //! Unit: bytes of files per second. `ours` restores from a directory into memory (or a temporary folder), everything
 //! verified, with one worker per core; `lzop_tar` runs one pipe per partition, as many at once as there are cores.
-//! Where lzop or tar is not installed their half is left out.
+//! Where lzop or tar is not installed their half is left out. `s3` restores the same through our S3 client from a server
+//! in this process, which takes its own share of the cores: what is left of `ours` is what the way over S3 leaves.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::path::Path;
@@ -12,6 +13,7 @@ use wal_r::backup::restore::ConfigFiles;
 use wal_r::backup::tablespaces::Wishes;
 use wal_r::commands::Silent;
 use wal_r::commands::backup_fetch::{Options, Which, plan, run};
+use wal_r::storage::Store;
 use wal_r::storage::local::LocalStore;
 use wal_r::testing::backup::{CONTROL, NAME, label};
 use wal_r::testing::lzop::lzop;
@@ -61,6 +63,21 @@ fn archive(folder: &Path) -> u64 {
     total
 }
 
+/// Every file below `folder`, relative to `root`.
+#[cfg(feature = "s3")]
+fn keys(root: &Path, folder: &Path) -> Vec<String> {
+    let mut keys = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            keys.extend(self::keys(root, &path));
+        } else {
+            keys.push(path.strip_prefix(root).expect("below it").to_string_lossy().into_owned());
+        }
+    }
+    keys
+}
+
 fn bench(criterion: &mut Criterion) {
     let place = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder");
     let folder = place.path().join("archive");
@@ -68,34 +85,45 @@ fn bench(criterion: &mut Criterion) {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let target = place.path().join("pg");
-    let mut group = criterion.benchmark_group("backup_fetch/local");
+    let mut group = criterion.benchmark_group("backup_fetch");
     group.throughput(Throughput::Bytes(total)).sample_size(10);
-    group.bench_function("ours", |bench| {
-        let options = Options {
-            target: target.clone(),
-            which: Which::Latest,
-            resume: false,
-            tablespaces: Wishes::default(),
-            waldir: None,
-            verify_pages: true,
-            owner: None,
-            is_root: false,
-            left_out: Default::default(),
-            config: ConfigFiles::Leave,
-            any_system: false,
-            wal_elsewhere: false,
-            recovery: None,
-            workers: None,
-            cores,
-        };
-        bench.iter(|| {
-            let _ = std::fs::remove_dir_all(&target);
-            runtime.block_on(async {
-                let store = Arc::new(LocalStore::new(&folder));
-                let plan = plan(&*store, &options).await.expect("a plan");
-                run(store, &options, plan, Arc::new(Silent)).await.expect("restored");
-            });
+    let options = Options {
+        target: target.clone(),
+        which: Which::Latest,
+        resume: false,
+        tablespaces: Wishes::default(),
+        waldir: None,
+        verify_pages: true,
+        owner: None,
+        is_root: false,
+        left_out: Default::default(),
+        config: ConfigFiles::Leave,
+        any_system: false,
+        wal_elsewhere: false,
+        recovery: None,
+        workers: None,
+        cores,
+    };
+    let restore = |store: Arc<dyn Store>| {
+        let _ = std::fs::remove_dir_all(&target);
+        runtime.block_on(async {
+            let plan = plan(&*store, &options).await.expect("a plan");
+            run(store, &options, plan, Arc::new(Silent)).await.expect("restored");
         });
+    };
+    group.bench_function("ours", |bench| bench.iter(|| restore(Arc::new(LocalStore::new(&folder)))));
+    #[cfg(feature = "s3")]
+    group.bench_function("s3", |bench| {
+        let objects = wal_r::testing::s3::FakeS3::default();
+        for key in keys(&folder, &folder) {
+            objects.insert(&key, std::fs::read(folder.join(&key)).expect("a file"));
+        }
+        let server = runtime.block_on(wal_r::testing::http::Server::start(move |request, _| objects.answer(request)));
+        let settings = wal_r::testing::s3::FakeS3::settings(&server.url());
+        let bucket = wal_r::testing::s3::BUCKET;
+        let store = wal_r::storage::s3::S3Store::new(bucket, "", settings, Arc::default());
+        let store: Arc<dyn Store> = Arc::new(wal_r::storage::retry::Retrying::new(Arc::new(store), Default::default()));
+        bench.iter(|| restore(store.clone()));
     });
     let there = |program: &str| Command::new(program).arg("--version").output().is_ok_and(|out| out.status.success());
     if there("lzop") && there("tar") {

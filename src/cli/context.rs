@@ -3,7 +3,7 @@
 //! In: the global flags and the environment. Out: [`Context`]. Never: knows a verb.
 
 use super::args::{Format, Global};
-use super::config::{Config, Environment, Flags, Id};
+use super::config::{Config, Environment, Flags, Id, Kind, Setting};
 use super::console::Console;
 use super::progress;
 use crate::commands::{Progress, Silent};
@@ -85,6 +85,13 @@ impl Context {
                 words.extend([flag.to_owned(), text(path)?]);
             }
         }
+        // What was said by flag is in no environment and no file: an endpoint, a region. The prefix is said already.
+        for (id, flag, value) in &self.flags.settings {
+            let setting = Setting::of(*id);
+            if !setting.is_secret() && setting.kind != Kind::Prefix && *id != Id::WALG_STORAGE_PREFIX {
+                words.push(format!("{flag}={value}"));
+            }
+        }
         Ok(words)
     }
 
@@ -146,3 +153,6 @@ impl Context {
         Ok(resolved.store)
     }
 }
+
+#[cfg(test)]
+mod tests;

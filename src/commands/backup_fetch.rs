@@ -328,12 +328,13 @@ pub async fn run(store: Arc<dyn Store>, options: &Options, plan: Plan, progress:
     }
     let workers = options.workers.unwrap_or_else(|| default_workers(&*store, options.cores)).max(1);
     let effort = Effort { workers, cores: options.cores.max(1) };
+    let remote = store.capabilities().remote;
     progress.begin("restoring", plan.expanded_bytes, Unit::Bytes);
     let bar = Arc::clone(&progress);
     let result = restore.run(store, effort, Arc::new(move |bytes| bar.advance(bytes))).await;
     progress.end();
     let restored = result?;
-    let next = next_steps(&plan, &restored);
+    let next = next_steps(&plan, &restored, remote);
     Ok(Report { plan, restored, next })
 }
 
@@ -522,7 +523,7 @@ fn enough(space: &[Space], needed: Option<u64>) -> Answer<()> {
 }
 
 /// What a person does now.
-fn next_steps(plan: &Plan, restored: &Restored) -> Vec<String> {
+fn next_steps(plan: &Plan, restored: &Restored, remote: bool) -> Vec<String> {
     let mut next = Vec::new();
     if !restored.missing_config.is_empty() {
         next.push(format!(
@@ -550,11 +551,13 @@ fn next_steps(plan: &Plan, restored: &Restored) -> Vec<String> {
                 .to_owned(),
         ),
         Some(recovery) => {
-            next.push(
-                "The settings hold no credentials: PostgreSQL must start with the same environment (keys, endpoint, \
+            if remote {
+                next.push(
+                    "The settings hold no credentials: PostgreSQL must start with the same environment (keys, endpoint, \
                  region) or configuration file as this command had."
                     .to_owned(),
             );
+            }
             next.push(format!("Start the server on {}, and follow its log.", restored.target.display()));
             let resume = if restored.version.starts_with("9.") { "pg_xlog_replay_resume" } else { "pg_wal_replay_resume" };
             if recovery.settings.target.is_some() && recovery.settings.action.is_none() {

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub const BUCKET: &str = "bucket";
 
 /// Bytes by key, and which write they are of.
-type Objects = BTreeMap<String, (Vec<u8>, u64)>;
+type Objects = BTreeMap<String, (Arc<[u8]>, u64)>;
 
 /// The objects of a bucket. Cheap to clone; clones share them.
 #[derive(Debug, Clone, Default)]
@@ -41,7 +41,10 @@ impl FakeS3 {
     pub fn insert(&self, key: &str, bytes: impl Into<Vec<u8>>) {
         let mut writes = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
         *writes += 1;
-        self.objects.lock().unwrap_or_else(PoisonError::into_inner).insert(key.to_owned(), (bytes.into(), *writes));
+        self.objects
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key.to_owned(), (bytes.into().into(), *writes));
     }
 
     /// Settings to reach a server at this URL.

@@ -97,11 +97,13 @@ impl Config {
         all
     }
 
-    /// The prefix that counts. `config.prefix` when there is none.
+    /// The prefix that counts. `config.prefix` when there is none. `--prefix` is the whole place: restore_command names it
+    /// so, in an environment that may still have the folder below it.
     pub fn prefix(&self) -> Answer<Chosen> {
         let first = self.prefixes().into_iter().next();
         let mut chosen = first.ok_or_else(|| Error::new(Code::ConfigPrefix, "no prefix says where the archive is"))?;
-        if let Some(below) = self.text(Id::WALG_STORAGE_PREFIX) {
+        let whole = self.prefix.is_some();
+        if let Some(below) = self.text(Id::WALG_STORAGE_PREFIX).filter(|_| !whole) {
             let below = below.trim_matches('/');
             if !below.is_empty() {
                 chosen.text = format!("{}/{below}", chosen.text.trim_end_matches('/'));
@@ -125,6 +127,13 @@ impl Config {
         if let Some((first, others)) = all.split_first() {
             for other in others.iter().filter(|other| !same(&other.text, &first.text)) {
                 warnings.push(format!("{other} does not count: {first} does"));
+            }
+        }
+        let below = self.value(Id::WALG_STORAGE_PREFIX).filter(|value| !value.text.trim_matches('/').is_empty());
+        if let (Some(whole), Some(below)) = (&self.prefix, below) {
+            let ends = whole.trim_end_matches('/').ends_with(below.text.trim_matches('/'));
+            if !ends {
+                warnings.push(format!("{} does not count: --prefix is the whole place", below.name));
             }
         }
         let mut endpoints = ENDPOINTS.iter().filter_map(|id| self.value(*id));

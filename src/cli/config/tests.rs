@@ -229,7 +229,8 @@ fn which_prefix_counts() {
         expect![[r#"
         WALG_S3_PREFIX = s3://b/x by WALG_S3_PREFIX (environment)
         WALG_STORAGE_PREFIX = /in/side/ by WALG_STORAGE_PREFIX (environment)
-        archive: s3://b/x/in/side by --prefix
+        archive: s3://b/x/ by --prefix
+        warning: WALG_STORAGE_PREFIX does not count: --prefix is the whole place
     "#]],
     );
 }
@@ -244,7 +245,10 @@ fn the_storage_prefix_lies_below() {
         ("/a", "/", "/a"),
         ("file:///a/", "x", "file:///a/x"),
     ] {
-        let config = resolved(&format!("prefix: {prefix} | env: WALG_STORAGE_PREFIX={below}")).unwrap();
+        let config = resolved(&format!("env: WALG_S3_PREFIX={prefix} WALG_STORAGE_PREFIX={below}")).unwrap();
+        assert_eq!(config.prefix().unwrap().text, wanted);
+        // What restore_command says is the whole place.
+        let config = resolved(&format!("prefix: {wanted} | env: WALG_STORAGE_PREFIX={below}")).unwrap();
         assert_eq!(config.prefix().unwrap().text, wanted);
     }
 }

@@ -1,0 +1,19 @@
+use super::*;
+
+#[test]
+fn what_was_said_by_flag_is_said_again_but_no_secret() {
+    let said = |id, flag: &str, value: &str| (id, flag.to_owned(), value.to_owned());
+    let flags = Flags {
+        settings: vec![
+            said(Id::AWS_ENDPOINT, "--aws-endpoint", "https://ceph:7480"),
+            said(Id::AWS_SECRET_ACCESS_KEY, "--aws-secret-access-key", "canary"),
+            said(Id::WALG_S3_PREFIX, "--walg-s3-prefix", "s3://bucket/db"),
+            said(Id::WALG_STORAGE_PREFIX, "--walg-storage-prefix", "below"),
+        ],
+        ..Flags::default()
+    };
+    let context = Context::new(Global::default(), flags, Environment::default());
+    let words = context.again("s3://bucket/db/below/").expect("words");
+    // The first word is this program.
+    assert_eq!(words[1..], ["--prefix", "s3://bucket/db/below/", "--aws-endpoint=https://ceph:7480"]);
+}

@@ -112,9 +112,15 @@ fn a_plan_touches_nothing() {
     assert_eq!(json["schema"], "wal-r.backup-fetch.plan");
     assert!(json["stored_bytes"].as_u64().is_some_and(|bytes| bytes > 0));
     // A target time without a zone has two readings.
-    let out = fetch(&archive, &target, &["--recovery-target-time", "2026-11-20 20:34:38"]).output().expect("a run");
+    let mut command = fetch(&archive, &target, &["--recovery-target-time", "2026-11-20 20:34:38"]);
+    let out = command.env("TZ", "CET-1").output().expect("a run");
     assert_eq!(out.status.code(), Some(64), "{}", stderr(&out));
-    assert!(stderr(&out).contains("it could be 2026-11-20 20:34:38+00:00 or "), "{}", stderr(&out));
+    let readings = "it could be 2026-11-20 20:34:38+00:00 or 2026-11-20 20:34:38+01:00";
+    assert!(stderr(&out).contains(readings), "{}", stderr(&out));
+    // On a machine in UTC both are the same.
+    let out = command.env("TZ", "UTC0").output().expect("a run");
+    assert_eq!(out.status.code(), Some(64), "{}", stderr(&out));
+    assert!(stderr(&out).contains("Write '2026-11-20 20:34:38+00:00' if UTC was meant."), "{}", stderr(&out));
 }
 
 /// Killed at random instants, the directory cannot be started, and the run after it makes it whole.

@@ -9,10 +9,9 @@
 
 use crate::error::{Answer, Code, Error};
 use crate::pg::version::PgVersion;
-use crate::pg::{Lsn, TimelineId};
+use crate::pg::{Lsn, TargetTimeline};
 use jiff::Timestamp;
 use serde::Serialize;
-use std::fmt;
 
 /// What recovery shall do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -45,34 +44,6 @@ pub enum RecoveryTarget {
     Name(String),
     /// As soon as the backup is consistent.
     Immediate,
-}
-
-/// Which timeline recovery follows.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum TargetTimeline {
-    /// The newest that descends from the backup's.
-    #[default]
-    Latest,
-    /// The backup's own.
-    Current,
-    /// This one.
-    Number(TimelineId),
-}
-
-impl Serialize for TargetTimeline {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl fmt::Display for TargetTimeline {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            TargetTimeline::Latest => f.write_str("latest"),
-            TargetTimeline::Current => f.write_str("current"),
-            TargetTimeline::Number(number) => number.fmt(f),
-        }
-    }
 }
 
 /// What the server does when it has reached the target.

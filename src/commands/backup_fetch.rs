@@ -12,7 +12,7 @@ pub use time::parse_target_time;
 
 use super::{Progress, Unit};
 use crate::backup::partitions;
-use crate::backup::recovery::{self, Action, Recovery, RecoveryTarget, TargetTimeline};
+use crate::backup::recovery::{self, Action, Recovery, RecoveryTarget};
 use crate::backup::restore::{self, ConfigFiles, Effort, Found, Restore, Restored};
 use crate::backup::select::{Candidate, NoChoice};
 use crate::backup::sentinel::{self, Sentinel};
@@ -21,7 +21,7 @@ use crate::catalog::scan;
 use crate::error::{Answer, Code, Error, Verdict};
 use crate::layout::{self, BackupName, Compression, Entry, ObjectKey, WalFile};
 use crate::pg::version::PgVersion;
-use crate::pg::{SegmentName, SegmentSize, SystemId};
+use crate::pg::{SegmentName, SegmentSize, SystemId, TargetTimeline};
 use crate::storage::{Depth, Listed, Store};
 use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;

@@ -3,7 +3,7 @@
 //! In: a store. Out: [`Step`]s, each ending in one of the four answers: the archive is listed, the newest sentinel is
 //! read, the first bytes of a WAL segment say whether keys are needed. Never: writes, or reads a whole archive.
 
-use super::{Progress, Unit};
+use super::{Progress, Unit, object};
 use crate::backup::sentinel::Sentinel;
 use crate::error::{Answer, Code, Error, Verdict};
 use crate::layout::{self, Entry, ObjectKey, WalFile};
@@ -176,7 +176,7 @@ async fn sentinel(store: &dyn Store, object: &ObjectId) -> Answer<String> {
     if object.size > SENTINEL_MOST {
         return Ok(format!("{url}: {} bytes, not read here", object.size));
     }
-    let bytes = read(store, &object.key, ByteRange::ALL, SENTINEL_MOST).await?;
+    let bytes = object::read(store, &object.key, ByteRange::ALL, SENTINEL_MOST).await?;
     match Sentinel::parse(&bytes) {
         Ok(sentinel) if sentinel.is_wal_e() => Ok(format!("{url}: a sentinel of WAL-E")),
         Ok(_) => Ok(format!("{url}: a sentinel of WAL-G")),
@@ -189,7 +189,7 @@ async fn first_bytes(store: &dyn Store, object: &ObjectId) -> Answer<String> {
     if object.size == 0 {
         return Err(Error::new(Code::DamagedObject, "the object is empty").on(url));
     }
-    let bytes = read(store, &object.key, ByteRange::new(0, FIRST_BYTES.min(object.size)), FIRST_BYTES).await?;
+    let bytes = object::read(store, &object.key, ByteRange::new(0, FIRST_BYTES.min(object.size)), FIRST_BYTES).await?;
     judged(&url, &object.key, &bytes)
 }
 
@@ -197,19 +197,6 @@ async fn first_bytes(store: &dyn Store, object: &ObjectId) -> Answer<String> {
 fn judged(url: &str, key: &ObjectKey, bytes: &[u8]) -> Answer<String> {
     let format = crate::codec::sniff::sniff(bytes);
     super::st::decoder_of(key, bytes, url).map(|_| format!("{url}: {format}"))
-}
-
-/// A small range of an object. `damaged.object` when it is longer than it may be.
-pub(super) async fn read(store: &dyn Store, key: &ObjectKey, range: ByteRange, most: u64) -> Answer<Vec<u8>> {
-    let mut got = store.get(key, range, None).await?;
-    let mut bytes = Vec::new();
-    while let Some(piece) = got.body.next().await {
-        bytes.extend_from_slice(&piece?);
-        if bytes.len() as u64 > most {
-            return Err(Error::new(Code::DamagedObject, "much longer than it can be").on(store.object_url(key)));
-        }
-    }
-    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ pub mod backup_list;
 pub mod backup_show;
 pub mod config_check;
 pub mod explain;
+mod object;
 pub mod st;
 pub mod wal_fetch;
 

@@ -4,7 +4,7 @@
 //! says it is against what it really is. Never: writes to the store, decodes in silence what is damaged, leaves a file
 //! under its name that is not whole.
 
-use super::{Progress, Unit, config_check};
+use super::{Progress, Unit, object};
 use crate::codec::{self, Decode, sniff};
 use crate::error::{Answer, Code, Error};
 use crate::layout::entry::PartName;
@@ -112,7 +112,7 @@ pub async fn stat(store: &dyn Store, path: &str) -> Answer<Stat> {
         0 => Ok(Vec::new()),
         size => {
             let len = size.min(sniff::WANTED as u64);
-            config_check::read(store, &key, ByteRange::new(0, len), len).await
+            object::read(store, &key, ByteRange::new(0, len), len).await
         }
     };
     let (content, trouble) = match first {

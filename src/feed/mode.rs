@@ -20,7 +20,7 @@ use crate::layout::WalFile;
 use crate::pg::control::{ControlError, ControlFile};
 use crate::pg::history::TimelineHistory;
 use crate::pg::version::PgVersion;
-use crate::pg::{Lsn, TimelineId};
+use crate::pg::{Lsn, TargetTimeline};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -60,18 +60,6 @@ pub struct Target {
     pub lsn: Option<Lsn>,
     /// `recovery_target_timeline`, as the version understands it.
     pub timeline: TargetTimeline,
-}
-
-/// Which timeline recovery follows.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum TargetTimeline {
-    /// The newest one that can be found.
-    #[default]
-    Latest,
-    /// The one of the base backup.
-    Current,
-    /// This one.
-    Number(TimelineId),
 }
 
 /// Who asks, and what its data directory says.
@@ -278,9 +266,7 @@ impl Settings {
             set: lsn.is_some() || kinds.iter().any(|name| self.get(name).is_some()),
             lsn: lsn.and_then(|lsn| lsn.parse().ok()),
             timeline: match self.get("recovery_target_timeline") {
-                Some("latest") => TargetTimeline::Latest,
-                Some("current") => TargetTimeline::Current,
-                Some(number) => TimelineId::parse_decimal(number).map_or(default, TargetTimeline::Number),
+                Some(text) => text.parse().unwrap_or(default),
                 None => default,
             },
         }

@@ -13,7 +13,7 @@ pub mod version;
 
 pub use lsn::Lsn;
 pub use segment::{SegmentName, SegmentNo, SegmentSize};
-pub use timeline::TimelineId;
+pub use timeline::{TargetTimeline, TimelineId};
 
 use std::fmt;
 

@@ -84,3 +84,43 @@ impl serde::Serialize for TimelineId {
         serializer.serialize_u32(self.get())
     }
 }
+
+/// Which timeline recovery follows: the value of `recovery_target_timeline`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TargetTimeline {
+    /// The newest that descends from the backup's.
+    #[default]
+    Latest,
+    /// The backup's own.
+    Current,
+    /// This one.
+    Number(TimelineId),
+}
+
+impl serde::Serialize for TargetTimeline {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl fmt::Display for TargetTimeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TargetTimeline::Latest => f.write_str("latest"),
+            TargetTimeline::Current => f.write_str("current"),
+            TargetTimeline::Number(number) => number.fmt(f),
+        }
+    }
+}
+
+impl std::str::FromStr for TargetTimeline {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        match text {
+            "latest" => Ok(TargetTimeline::Latest),
+            "current" => Ok(TargetTimeline::Current),
+            number => TimelineId::parse_decimal(number).map(TargetTimeline::Number),
+        }
+    }
+}

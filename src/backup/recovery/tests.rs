@@ -1,4 +1,5 @@
 use super::*;
+use crate::pg::TimelineId;
 use expect_test::expect;
 use proptest::prelude::*;
 

@@ -3,13 +3,13 @@
 //! In: argv. Out: [`Options`](crate::commands::backup_fetch::Options). Never: asks the store; reads a file but those the flags name
 //! (a restore specification, the names of users).
 
-use crate::backup::recovery::{Action, RecoveryTarget, TargetTimeline};
+use crate::backup::recovery::{Action, RecoveryTarget};
 use crate::backup::restore::ConfigFiles;
 use crate::backup::sentinel::Spec;
 use crate::backup::tablespaces::Wishes;
 use crate::commands::backup_fetch::{Options, Wanted, Which, parse_target_time};
 use crate::error::{Answer, Code, Error};
-use crate::pg::TimelineId;
+use crate::pg::TargetTimeline;
 use jiff::tz::TimeZone;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
@@ -226,13 +226,7 @@ impl Args {
 }
 
 fn timeline(text: &str) -> Result<TargetTimeline, String> {
-    match text {
-        "latest" => Ok(TargetTimeline::Latest),
-        "current" => Ok(TargetTimeline::Current),
-        number => TimelineId::parse_decimal(number)
-            .map(TargetTimeline::Number)
-            .map_err(|_| "a number, latest or current".to_owned()),
-    }
+    text.parse().map_err(|_| "a number, latest or current".to_owned())
 }
 
 /// An absolute path without `.` and `..`: it goes into links and settings.

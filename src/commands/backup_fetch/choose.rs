@@ -7,14 +7,14 @@
 //! to seconds), else when its sentinel was written, which is later. What cannot prove that it fits is passed over.
 
 use super::{READS, Wanted, Which, no_choice, wal_key};
-use crate::backup::recovery::{RecoveryTarget, TargetTimeline};
+use crate::backup::recovery::RecoveryTarget;
 use crate::backup::select::{self, Candidate};
 use crate::catalog::scan;
 use crate::error::{Answer, Code, Error, Verdict};
 use crate::layout::{Compression, WalFile};
 use crate::pg::history::TimelineHistory;
 use crate::pg::label::BackupHistoryFile;
-use crate::pg::{Lsn, SegmentSize, TimelineId};
+use crate::pg::{Lsn, SegmentSize, TargetTimeline, TimelineId};
 use crate::storage::Store;
 use futures::{StreamExt, TryStreamExt};
 use jiff::{Timestamp, ToSpan};

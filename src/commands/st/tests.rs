@@ -1,5 +1,6 @@
 use super::*;
 use crate::commands::Silent;
+use crate::commands::config_check;
 use crate::storage::memory::MemoryStore;
 use expect_test::{Expect, expect};
 

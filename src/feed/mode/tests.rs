@@ -1,5 +1,6 @@
 use super::*;
 use crate::pg::SystemId;
+use crate::pg::TimelineId;
 
 struct Data(tempfile::TempDir);
 

@@ -143,6 +143,13 @@ fn every_kind_of_target() {
 
     let server = state("name", &["LATEST", "--recovery-target-name", "before_drop"]);
     assert_eq!(server.ask(archive::PRECIOUS), facts.precious());
+    let (lsn, accounts) = (server.ask("select pg_last_wal_replay_lsn()"), server.ask(facts.accounts));
+    drop(server);
+
+    // Where that replay ended: one record more, which commits nothing.
+    let server = state("lsn", &["LATEST", "--recovery-target-lsn", &lsn]);
+    assert_eq!(server.ask(archive::PRECIOUS), facts.precious());
+    assert_eq!(server.ask(facts.accounts), accounts);
     drop(server);
 
     // As soon as the backup is consistent: before the first transaction after it.

@@ -1,6 +1,6 @@
 //! `cargo xtask setup`: the programs that the tests need, each installed once.
 //!
-//! In: the tools folder (`WALR_TOOLS`, else `target/tools`), npm, PyPI and crates.io through their own clients.
+//! In: the tools folder (`WALR_TOOLS`, else `target/tools`), npm, PyPI and the Cargo registry through their own clients.
 //! Out: a line for each program: where it is, or what is missing and how to get it. Quick when all is there.
 //! Never: leaves half an installation under its name (made beside it, then renamed); touches the system, except, as
 //! root on Debian and said beforehand: the packages lzop, pv, postgresql-client and python3-venv, and a user `postgres`.
@@ -154,7 +154,7 @@ pub(crate) fn wal_e(tools: &Path) -> Outcome<PathBuf> {
     tools::wal_e(tools).ok_or_else(|| String::from("pip left no wal-e"))
 }
 
-/// Garage, built from crates.io: the one slow step.
+/// Garage, built from the Cargo registry: the one slow step.
 fn garage(tools: &Path) -> Outcome<PathBuf> {
     if let Some(garage) = tools::garage(tools) {
         return Ok(garage);

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! postgres-13/bin/postgres    from npm, @embedded-postgres; also initdb and pg_ctl, no client programs
-//! garage-2.5.0/bin/garage     from crates.io
+//! garage-2.5.0/bin/garage     from the Cargo registry
 //! wal-e-1.1.1/                a Python environment with wal-e from PyPI
 //! ```
 

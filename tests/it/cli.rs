@@ -375,8 +375,8 @@ fn settings_are_checked_against_a_real_s3_server() {
     let garage = require!(garage);
     let prefix = garage.upload(std::path::Path::new(&archive("cli-garage")), &garage.prefix("cli"));
     let run = |args: &[&str], change: &[(&str, &str)]| {
-        let mut command = wal_r(&[&["--prefix", &prefix, "--deadline", "3s"], args].concat());
-        command.envs(garage.environment()).envs(change.iter().copied());
+        let mut command = wal_r(&[&["--deadline", "3s"], args].concat());
+        command.env("WALG_S3_PREFIX", &prefix).envs(garage.environment()).envs(change.iter().copied());
         command.output().expect("runs")
     };
     let good = run(&["config", "check"], &[]);

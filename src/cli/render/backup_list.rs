@@ -85,12 +85,26 @@ fn wal_e_time(time: Timestamp, archive: &str) -> String {
             0 => format!("{}+00:00", utc.strftime("%Y-%m-%d %H:%M:%S")),
             micros => format!("{}.{micros:06}+00:00", utc.strftime("%Y-%m-%d %H:%M:%S")),
         },
-        _ => match micros {
-            0 => utc.strftime("%Y-%m-%dT%H:%M:%S").to_string(),
-            micros => format!("{}.{micros:06}", utc.strftime("%Y-%m-%dT%H:%M:%S")),
-        },
+        _ => {
+            let utc = python_time(time).to_zoned(TimeZone::UTC).datetime();
+            match utc.subsec_nanosecond() / 1000 {
+                0 => utc.strftime("%Y-%m-%dT%H:%M:%S").to_string(),
+                micros => format!("{}.{micros:06}", utc.strftime("%Y-%m-%dT%H:%M:%S")),
+            }
+        }
     }
 }
+
+/// A file's time as Python has it: a float of seconds, rounded half to even to microseconds. Up to one off the truth.
+fn python_time(time: Timestamp) -> Timestamp {
+    let float = time.as_second() as f64 + 1e-9 * f64::from(time.subsec_nanosecond());
+    let micros = (float.fract() * 1e6).round_ties_even() as i64;
+    let rounded = (float.trunc() as i64).saturating_mul(1_000_000).saturating_add(micros);
+    Timestamp::from_microsecond(rounded).unwrap_or(time)
+}
+
+#[cfg(test)]
+mod tests;
 
 /// WAL-G's keys, then ours.
 fn wal_g(backup: &Backup, detail: bool) -> Value {

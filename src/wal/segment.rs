@@ -412,7 +412,10 @@ impl SegmentCheck {
         report.timelines = decoder.timelines();
         report.last_record = decoder.last_record().filter(|_| self.records > 0);
         report.unchecked_head = decoder.unchecked_head();
-        report.unchecked_tail = decoder.unchecked_tail();
+        // Of a record that was given up nothing goes on: how much of it had been gathered depends on how the input was cut.
+        if matches!(report.end, End::Continues { .. }) {
+            report.unchecked_tail = decoder.unchecked_tail();
+        }
         (report.odd_bytes, report.odd_at) = decoder.odd();
         report.carry = decoder.carry();
         Ok(report)

@@ -463,3 +463,25 @@ fn segments_of_real_servers() {
     }
     expect_test::expect_file![concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/wal.txt")].assert_eq(&text);
 }
+
+/// Found by fuzzing: the bytes gathered of a record that is given up counted as going on, when the input was cut in them.
+#[test]
+fn a_record_given_up_leaves_no_tail_however_it_is_cut() {
+    let mut wal = Wal::new(Shape::default(), TimelineId::new(1).unwrap(), SegmentNo(5));
+    for record in 0..3 {
+        wal.data(0, 0x30, record, b"next");
+    }
+    let last = wal.records().last().unwrap().start;
+    let (file, mut bytes) = wal.segments().into_iter().next().unwrap();
+    let at = (last.0 % bytes.len() as u64) as usize;
+    bytes[at + 17] = 99; // no such resource manager: PostgreSQL takes it for the end of WAL
+    let expect = Expect { partial: true, ..Expect::new(file) };
+    let whole = check(expect, &bytes).unwrap();
+    assert_eq!((whole.end, whole.unchecked_tail), (End::Early { at: last }, 0));
+    for cut in at..at + 40 {
+        let mut pieces = SegmentCheck::new(expect);
+        pieces.push(&bytes[..cut]).unwrap();
+        pieces.push(&bytes[cut..]).unwrap();
+        assert_eq!(pieces.finish().as_ref(), Ok(&whole), "cut at {cut}");
+    }
+}

@@ -20,7 +20,7 @@ fn check(expect: Expect, pieces: &[&[u8]]) -> Result<SegmentReport, SegmentFault
     check.finish()
 }
 
-/// The decoder alone, which needs no whole segment: hundreds of times as fast.
+/// The decoder alone, which needs no whole segment.
 fn steps(pieces: &[&[u8]]) -> (Vec<Step>, Option<WalFault>) {
     let start = Lsn(0x60_0000);
     let mut decoder = Decoder::new(Rules { start, timeline: TimelineId::FIRST, size: None, system: None, records: true });

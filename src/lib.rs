@@ -5,7 +5,7 @@
 //! ```text
 //! cli                             8  argv, environment, rendering, exit code
 //! commands                        7  one verb each
-//! feed                            6  keep PostgreSQL fed
+//! feed  proof                     6  keep PostgreSQL fed | judge an archive
 //! catalog  backup                 5  what a prefix holds | one base backup
 //! pipeline                        4  read, decode, digest, write
 //! wal  storage  codec             3  records and CRCs | the only network | compressed in, plain out
@@ -25,6 +25,7 @@ pub mod feed;
 pub mod layout;
 pub mod pg;
 pub mod pipeline;
+pub mod proof;
 pub mod storage;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

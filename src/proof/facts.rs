@@ -36,6 +36,28 @@ impl Level {
             Level::Records => "records",
         }
     }
+
+    /// What may be said of an archive in which this level found nothing: a whole sentence.
+    pub fn claim(self) -> &'static str {
+        match self {
+            Level::Names => {
+                "Every segment between a base backup's start and the end of its timelines is there by name, and every \
+                 base backup has its parts. Nothing was read: the content is not vouched for."
+            }
+            Level::Decode => {
+                "Everything that the names promise; and every object decodes to its end, its container's checksums hold, \
+                 and its size is exact. Containers without checksums can still hide a flipped bit."
+            }
+            Level::Headers => {
+                "All of `decode`; and every WAL page says that it belongs where it is: cluster, timeline, address and \
+                 segment size. Records within the pages are not checked."
+            }
+            Level::Records => {
+                "All of `headers`; and every WAL record's CRC and its link to the record before it hold, within segments, \
+                 across them and across timelines. What can be recovered is known to the commit."
+            }
+        }
+    }
 }
 
 /// One stored form of a segment, read once.

@@ -100,6 +100,9 @@ pub struct Finding {
     pub code: FindingCode,
     /// How bad, by whom it hurts. An acknowledged one is [`Severity::Harmless`].
     pub severity: Severity,
+    /// The part of the archive, as the defect had it: what acknowledgements are held against.
+    #[serde(skip)]
+    pub place: Place,
     /// The object or range for people.
     pub object: String,
     /// Timeline of the WAL concerned.
@@ -298,6 +301,15 @@ finding_codes! {
     LedgerVanished, "ledger.vanished",
         "A segment that was proven before is gone although the archive still needs it.",
         "Find out who removed it.";
+    AuditUnfinished, "audit.unfinished",
+        "Objects were not read: the budget of the audit was spent, or its deadline had come. Nothing is claimed of them beyond their names.",
+        "Give it more (`--budget-bytes`, `--budget-time`); with `--ledger` the next run goes on where this one ended.";
+    LedgerUnusable, "ledger.unusable",
+        "The ledger cannot be used, so nothing was read: without it an audit would read the whole archive again.",
+        "The cause is named. A ledger can be thrown away: the next audit builds it anew.";
+    AckUnreadable, "ack.unreadable",
+        "The acknowledgement file cannot be read or understood, so nobody knows which findings count.",
+        "Mend the line that is named; docs/audit.md shows the form.";
     AckExpired, "ack.expired",
         "An acknowledged loss has expired, so it counts again.",
         "Renew it in the acknowledgement file, or mend what it is about.";

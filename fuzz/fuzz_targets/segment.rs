@@ -23,7 +23,7 @@ fn check(expect: Expect, pieces: &[&[u8]]) -> Result<SegmentReport, SegmentFault
 /// The decoder alone, which needs no whole segment.
 fn steps(pieces: &[&[u8]]) -> (Vec<Step>, Option<WalFault>) {
     let start = Lsn(0x60_0000);
-    let mut decoder = Decoder::new(Rules { start, timeline: TimelineId::FIRST, size: None, system: None, records: true });
+    let mut decoder = Decoder::new(Rules { start, timeline: TimelineId::FIRST, size: None, system: None, records: true, blocks: false });
     let mut steps = Vec::new();
     for piece in pieces {
         let mut input = *piece;

@@ -13,6 +13,7 @@
 //! the file's name, and a first `xl_prev` that points before the segment. What is only counted ([`Decoder::odd`]): bytes
 //! that no checksum covers and that every server writes as zero.
 
+use super::blocks::{self, KEPT_BLOCKS};
 use super::crc::RecordCrc;
 use super::page::{self, LongHeader, PageHeader};
 use super::record::{HEADER_LEN, Kind, MAX_LEN, Record, RecordHeader};
@@ -66,6 +67,8 @@ pub struct Rules {
     pub system: Option<SystemId>,
     /// Read records; else page headers only.
     pub records: bool,
+    /// Say which pages each record is about ([`Record::blocks`]).
+    pub blocks: bool,
 }
 
 /// What one step of a [`Decoder`] found.
@@ -737,7 +740,7 @@ impl Decoder {
                 let body = record.get(HEADER_LEN..).unwrap_or_default();
                 let mut crc = RecordCrc::new();
                 crc.body(body);
-                let kept = body.get(..parsed.kept()).unwrap_or(body);
+                let kept = body.get(..self.kept(&parsed)).unwrap_or(body);
                 let step = self.complete(start, &parsed, header, crc, kept, total as u64)?;
                 self.take(input, parsed.total_len);
                 return Ok(Some(step));
@@ -784,14 +787,18 @@ impl Decoder {
             self.check_header(&parsed, start)?;
         }
         let Phase::Within(pending) = &self.phase else { return Ok(None) };
+        let parsed = RecordHeader::parse(&pending.header);
         let left = pending.total_len().saturating_sub(pending.gathered);
         let bytes = self.take(input, left);
+        let wanted = self.kept(&parsed);
         let Phase::Within(pending) = &mut self.phase else { return Ok(None) };
+        let room = wanted.saturating_sub(pending.kept.len());
+        // Only what joins on: a carry may have been made by somebody who kept less.
+        if HEADER_LEN + pending.kept.len() == pending.gathered as usize {
+            pending.kept.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+        }
         pending.gathered += bytes.len() as u32;
         pending.crc.body(bytes);
-        let parsed = RecordHeader::parse(&pending.header);
-        let room = parsed.kept().saturating_sub(pending.kept.len());
-        pending.kept.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
         if pending.gathered < pending.total_len() {
             return Ok(None);
         }
@@ -851,7 +858,13 @@ impl Decoder {
         self.phase = if header.is_switch() { Phase::Unused } else { Phase::Between };
         let behind = Lsn(self.at.wrapping_add(ahead));
         let end = behind.align8().unwrap_or(behind);
-        Ok(Step::Record(Record { start, end, header: *header, kind }))
+        let blocks = if self.rules.blocks { blocks::parse(header, kept, self.version) } else { None };
+        Ok(Step::Record(Record { start, end, header: *header, kind, blocks }))
+    }
+
+    /// Bytes of a record's body to keep.
+    fn kept(&self, header: &RecordHeader) -> usize {
+        if self.rules.blocks { header.kept().max(KEPT_BLOCKS) } else { header.kept() }
     }
 }
 

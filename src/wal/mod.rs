@@ -5,12 +5,14 @@
 //! Source: PostgreSQL `src/backend/access/transam/xlogreader.c`; the differences between 9.5 and 18 are named where
 //! they matter.
 
+pub mod blocks;
 pub mod crc;
 pub mod decoder;
 pub mod page;
 pub mod record;
 pub mod segment;
 
+pub use blocks::{BlockRef, Relation};
 pub use decoder::{Carry, Decoder, Rules, Step, WalFault};
 pub use page::PageHeader;
 pub use record::{Kind, PgTime, Record};

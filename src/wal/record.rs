@@ -5,6 +5,7 @@
 //! [`Kind::Other`]).
 //! Source: PostgreSQL `xlogrecord.h`, `xact.h`, `pg_control.h`, `xlog_internal.h`, `DecodeXLogRecord`.
 
+use super::blocks::BlockRef;
 use super::page::take;
 use crate::pg::Lsn;
 use crate::pg::version::PgVersion;
@@ -114,6 +115,8 @@ pub struct Record {
     pub header: RecordHeader,
     /// What it says, for the kinds that we know.
     pub kind: Kind,
+    /// The pages it is about, where that was asked for (`Rules::blocks`) and its headers add up.
+    pub blocks: Option<Vec<BlockRef>>,
 }
 
 /// The kinds of records that decide what an archive can do.

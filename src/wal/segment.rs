@@ -11,7 +11,7 @@
 
 use super::decoder::{Carry, Decoder, Rules, Step, WalFault};
 use super::page::{self, PageHeader};
-use super::record::Kind;
+use super::record::{Kind, Record};
 use crate::error::{Code, Error};
 use crate::pg::version::PgVersion;
 use crate::pg::{Lsn, SegmentName, SegmentSize, SystemId};
@@ -44,12 +44,14 @@ pub struct Expect {
     pub level: Level,
     /// It is stored as `.partial`: the WAL may end within it.
     pub partial: bool,
+    /// Say which pages each record is about, to whoever watches the records ([`SegmentCheck::push_with`]).
+    pub blocks: bool,
 }
 
 impl Expect {
     /// A whole segment of this name, of any cluster and size, looked at as closely as possible.
     pub fn new(file: SegmentName) -> Self {
-        Expect { file, size: None, system: None, level: Level::Records, partial: false }
+        Expect { file, size: None, system: None, level: Level::Records, partial: false, blocks: false }
     }
 }
 
@@ -205,17 +207,23 @@ impl SegmentCheck {
     /// The next bytes. Faults that concern the whole segment (another cluster, not WAL, too long) come at once; damage
     /// further on comes from [`Self::finish`], when what lies behind it was seen.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), SegmentFault> {
+        self.push_with(bytes, &mut |_| {})
+    }
+
+    /// [`Self::push`], and every complete record is shown to `see`, in order. What it saw counts only when
+    /// [`Self::finish`] calls the segment good; a record that crossed into the segment is one of them.
+    pub fn push_with(&mut self, bytes: &[u8], see: &mut impl FnMut(&Record)) -> Result<(), SegmentFault> {
         if let Some(fault) = &self.failed {
             return Err(fault.clone());
         }
-        let result = self.take(bytes);
+        let result = self.take(bytes, see);
         if let Err(fault) = &result {
             self.failed = Some(fault.clone());
         }
         result
     }
 
-    fn take(&mut self, bytes: &[u8]) -> Result<(), SegmentFault> {
+    fn take(&mut self, bytes: &[u8], see: &mut impl FnMut(&Record)) -> Result<(), SegmentFault> {
         let mut rest = bytes;
         if let Stage::Front(front) = &mut self.stage {
             let missing = page::LONG_LEN.saturating_sub(front.len()).min(rest.len());
@@ -229,9 +237,9 @@ impl SegmentCheck {
             let front = std::mem::take(front);
             self.seen = 0;
             self.open(&front)?;
-            self.read(&front)?;
+            self.read(&front, see)?;
         }
-        self.read(rest)
+        self.read(rest, see)
     }
 
     /// The first page's header is there: where and how large is this, and what is to be done?
@@ -273,6 +281,7 @@ impl SegmentCheck {
             size: self.expect.size,
             system: self.expect.system,
             records: self.expect.level == Level::Records,
+            blocks: self.expect.blocks,
         };
         let decoder = match &self.before {
             Some(carry) if carry.lsn != self.start => {
@@ -286,7 +295,7 @@ impl SegmentCheck {
         Ok(())
     }
 
-    fn read(&mut self, bytes: &[u8]) -> Result<(), SegmentFault> {
+    fn read(&mut self, bytes: &[u8], see: &mut impl FnMut(&Record)) -> Result<(), SegmentFault> {
         let room = self.size.bytes().saturating_sub(self.seen);
         let within = usize::try_from(room).ok().and_then(|room| bytes.get(..room)).unwrap_or(bytes);
         let too_long = within.len() < bytes.len();
@@ -305,6 +314,7 @@ impl SegmentCheck {
                         if record.kind != Kind::Other {
                             self.begun |= record.kind.begins_timeline() == Some(self.expect.file.timeline().get());
                         }
+                        see(&record);
                     }
                     Ok(Step::EndOfWal { at }) => {
                         let stop = Stop { at, fault: None };

@@ -109,7 +109,14 @@ fn model(form: Form, start: u64, bytes: &[u8]) -> Vec<Written> {
 }
 
 pub(in crate::wal) fn rules(name: SegmentName, size: SegmentSize) -> Rules {
-    Rules { start: name.start(size).unwrap(), timeline: name.timeline(), size: None, system: None, records: true }
+    Rules {
+        start: name.start(size).unwrap(),
+        timeline: name.timeline(),
+        size: None,
+        system: None,
+        records: true,
+        blocks: false,
+    }
 }
 
 /// All records of a stretch, given in pieces; and the state at its end.

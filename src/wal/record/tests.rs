@@ -115,7 +115,7 @@ fn long_lists_across_pages() {
     wal.data(1, 0xB0, 0, &data);
     let (name, bytes) = wal.segments().swap_remove(0);
     let start = name.start(SegmentSize::MIN).unwrap();
-    let rules = Rules { start, timeline: TimelineId::FIRST, size: None, system: None, records: true };
+    let rules = Rules { start, timeline: TimelineId::FIRST, size: None, system: None, records: true, blocks: false };
     for piece in [bytes.len(), 100] {
         let mut decoder = Decoder::new(rules);
         let record = bytes.chunks(piece).find_map(|mut piece| match decoder.step(&mut piece).unwrap() {

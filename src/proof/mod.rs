@@ -12,9 +12,11 @@
 //!           ledger (what was proven before)
 //! ```
 
+pub mod ack;
 pub mod facts;
 pub mod finding;
 pub mod survey;
+pub mod verdict;
 
 pub use facts::Level;
 pub use finding::{Defect, Finding, FindingCode, Severity};

@@ -1,13 +1,13 @@
 //! What a prefix holds, compactly: WAL files in order, base backups with their objects, and everything else by name.
 //!
 //! In: the lines of a listing, in any order, repeated lines allowed. Out: [`Inventory`].
-//! Never: keeps a key it can build again (a million segments take 32 MiB), or drops one it cannot.
+//! Never: keeps a key it can build again (a million segments take 40 MiB), or drops one it cannot.
 //! Invariant: [`Inventory::segments`] is ascending by timeline, then as the WAL runs, then by how it is stored.
 
 use crate::layout::entry::PartName;
 use crate::layout::{self, BackupName, Compression, Entry, ObjectKey, WalFile};
 use crate::pg::{SegmentName, TimelineId};
-use crate::storage::{Listed, ObjectId};
+use crate::storage::{Fingerprint, Listed, ObjectId};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,7 +35,7 @@ impl Form {
     }
 }
 
-/// One stored segment. 32 bytes; there may be millions.
+/// One stored segment. 40 bytes; there may be millions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoredSegment {
     /// Which segment.
@@ -44,6 +44,8 @@ pub struct StoredSegment {
     pub form: Form,
     /// Stored bytes.
     pub size: u64,
+    /// Which version it is: what the listing alone tells of it.
+    pub version: Fingerprint,
     // Unix seconds; MIN for unknown. Whole seconds are what stores agree on.
     modified: i64,
 }
@@ -229,6 +231,7 @@ impl InventoryBuilder {
                 name,
                 form: Form::of(&object.key, stored),
                 size: object.size,
+                version: object.fingerprint(),
                 modified: object.modified.map_or(i64::MIN, Timestamp::as_second),
             }),
             Entry::Wal { file: WalFile::Partial(name), stored } => {

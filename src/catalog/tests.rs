@@ -241,6 +241,29 @@ fn what_is_odd_about_timelines() {
     assert_eq!(damaged.latest(timeline(1)).get(), 2, "PostgreSQL finds it, and then stops");
 }
 
+/// A million of them must not cost more than they do.
+#[test]
+fn a_stored_segment_is_small_and_knows_its_version() {
+    assert_eq!(size_of::<super::inventory::StoredSegment>(), 40);
+    let object = |etag: Option<&str>, nanos: Option<i128>| ObjectId {
+        key: "wal_005/000000010000000000000001.lzo".into(),
+        size: 5,
+        modified: nanos.map(|nanos| jiff::Timestamp::from_nanosecond(nanos).unwrap()),
+        etag: etag.map(crate::storage::ETag::new),
+    };
+    let version = |object: ObjectId| {
+        let mut builder = InventoryBuilder::new();
+        builder.add(Listed::Object(object.clone()));
+        let listed = builder.finish().segments()[0].version;
+        assert_eq!(listed, object.fingerprint());
+        listed.0
+    };
+    // What is stored on disks must not change between builds.
+    assert_eq!(version(object(Some("\"abc\""), Some(1))), 0x3376_BB8F_853F_C46C);
+    assert_eq!(version(object(Some("\"abc\""), None)), version(object(Some("\"abc\""), Some(1))));
+    assert_ne!(version(object(None, Some(1))), version(object(None, Some(2))), "one nanosecond is enough");
+}
+
 proptest! {
     /// Against a naive model: a set of numbers, asked one by one.
     #[test]

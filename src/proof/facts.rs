@@ -4,7 +4,9 @@
 //! what it holds ([`SegmentFacts`]), what is wrong, or why nobody could tell. Never: bytes of the WAL itself.
 
 use super::finding::FindingCode;
+use crate::catalog::inventory::StoredSegment;
 use crate::error::Answer;
+use crate::layout::ObjectKey;
 use crate::pg::{Lsn, SegmentName, SegmentSize, SystemId};
 use crate::storage::ObjectId;
 use crate::wal::Carry;
@@ -240,6 +242,12 @@ pub trait Memory: Send {
     /// What is known of this version of this object.
     fn recall(&mut self, object: &ObjectId) -> Answer<Recall>;
 
+    /// The same from what the listing tells, so that nothing need be asked of the store for what is known.
+    fn recall_listed(&mut self, stored: &StoredSegment) -> Answer<Recall>;
+
+    /// The segments that were looked at longest ago, at most so many: those to look at again first.
+    fn oldest(&mut self, count: u64) -> Answer<Vec<ObjectKey>>;
+
     /// Keep what was learnt. Called in any order; crash-safe at any call.
     fn remember(&mut self, proof: &SegmentProof) -> Answer<()>;
 }
@@ -262,6 +270,14 @@ pub struct Forgetful;
 impl Memory for Forgetful {
     fn recall(&mut self, _object: &ObjectId) -> Answer<Recall> {
         Ok(Recall::New)
+    }
+
+    fn recall_listed(&mut self, _stored: &StoredSegment) -> Answer<Recall> {
+        Ok(Recall::New)
+    }
+
+    fn oldest(&mut self, _count: u64) -> Answer<Vec<ObjectKey>> {
+        Ok(Vec::new())
     }
 
     fn remember(&mut self, _proof: &SegmentProof) -> Answer<()> {

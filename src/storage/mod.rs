@@ -16,7 +16,7 @@ pub mod retry;
 pub mod s3;
 
 pub use error::{StoreError, StoreErrorKind};
-pub use object::{ByteRange, ETag, ObjectId};
+pub use object::{ByteRange, ETag, Fingerprint, ObjectId};
 
 use crate::layout::ObjectKey;
 use async_trait::async_trait;

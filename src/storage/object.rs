@@ -1,9 +1,10 @@
 //! One object of a store, and one version of it.
 //!
-//! In: what a listing or an answer says. Out: [`ObjectId`], [`ETag`], [`ByteRange`].
+//! In: what a listing or an answer says. Out: [`ObjectId`], [`ETag`], [`Fingerprint`], [`ByteRange`].
 //! Never: compares versions by size or time alone.
 
 use crate::layout::ObjectKey;
+use sha2::{Digest, Sha256};
 use std::fmt;
 use std::sync::Arc;
 
@@ -41,6 +42,29 @@ pub struct ObjectId {
     /// Which version. `None` where the store cannot say.
     pub etag: Option<ETag>,
 }
+
+impl ObjectId {
+    /// Its version in 64 bits.
+    pub fn fingerprint(&self) -> Fingerprint {
+        let mut hash = Sha256::new();
+        match (&self.etag, self.modified) {
+            (Some(etag), _) => hash.update(etag.as_str()),
+            (None, Some(time)) => hash.update(time.as_nanosecond().to_le_bytes()),
+            (None, None) => {}
+        }
+        let digest: [u8; 32] = hash.finalize().into();
+        let [a, b, c, d, e, f, g, h, ..] = digest;
+        Fingerprint(u64::from_le_bytes([a, b, c, d, e, f, g, h]))
+    }
+}
+
+/// Which version of an object it is, in 64 bits: of its etag, else of its time of modification with all its digits.
+/// Compared only between versions of one key and one size. A directory's etag has the time in nanoseconds and the inode,
+/// so that a file that was replaced within the same second is another version.
+///
+/// The ledger keeps it: it must come out the same in every build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint(pub u64);
 
 /// A stretch of an object's stored bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

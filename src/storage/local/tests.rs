@@ -247,3 +247,34 @@ fn urls() {
     }
     assert_eq!(LocalStore::new("/x").object_url(&"a/b".into()), "file:///x/a/b");
 }
+
+/// Versions are told apart by the listing alone, also within one second and at one size.
+#[tokio::test]
+async fn a_file_that_was_replaced_within_a_second_is_another_version() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = LocalStore::new(dir.path());
+    let path = dir.path().join("segment");
+    let listed = async || {
+        let entries: Vec<Listed> = store.list("", Depth::All, None).try_collect().await.unwrap();
+        match entries.as_slice() {
+            [Listed::Object(object)] => object.fingerprint(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let at = |nanos: u32| std::time::UNIX_EPOCH + std::time::Duration::new(1_800_000_000, nanos);
+    let write = |path: &Path, content: &str, nanos: u32| {
+        fs::write(path, content).unwrap();
+        fs::File::open(path).unwrap().set_modified(at(nanos)).unwrap();
+    };
+    write(&path, "first", 1);
+    let first = listed().await;
+    assert_eq!(first, listed().await);
+    write(&path, "other", 2);
+    let other = listed().await;
+    assert_ne!(first, other, "one nanosecond is enough");
+    // Renamed over it, with its size and its time to the nanosecond: another inode.
+    let beside = dir.path().join(".beside");
+    write(&beside, "third", 2);
+    fs::rename(&beside, &path).unwrap();
+    assert_ne!(other, listed().await);
+}

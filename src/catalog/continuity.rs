@@ -1,6 +1,7 @@
 //! Which WAL segments are there and which are missing in a range.
 //!
 //! In: an [`Inventory`] and a [`WalRange`], or a way across timelines. Out: [`Run`]s, in order.
+//! A segment is there when some stored form of it has bytes: that is what wal-fetch would try to deliver.
 //! Never: reads the store, or counts through a gap (one stray name far away costs nothing).
 //! Invariant: the runs tile the range: each segment is in exactly one of them, and neighbours differ.
 
@@ -61,7 +62,8 @@ pub fn runs(inventory: &Inventory, range: WalRange, size: SegmentSize) -> Vec<Ru
     // over below.
     let start = first.name(timeline, size).map_or(on.len(), |name| on.partition_point(|one| one.name < name));
     let mut next = first;
-    for number in on.get(start..).unwrap_or_default().iter().filter_map(|one| one.name.number(size).ok()) {
+    let whole = on.get(start..).unwrap_or_default().iter().filter(|one| one.size > 0);
+    for number in whole.filter_map(|one| one.name.number(size).ok()) {
         if number > last {
             break;
         }
@@ -104,6 +106,51 @@ pub fn along(inventory: &Inventory, way: &TimelineHistory, from: Lsn, to: Lsn, s
         next = end.next();
     }
     runs
+}
+
+/// How the files of one timeline lie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Extent {
+    /// The stretches that are there, in order.
+    pub runs: Vec<Run>,
+    /// The first stored segment, an empty one too.
+    pub first: SegmentNo,
+    /// The last stored segment, an empty one too.
+    pub last: SegmentNo,
+    /// Stretches so far away from all others that no server can have written what would lie between.
+    pub strays: Vec<Run>,
+}
+
+/// WAL that no server has written in one go, bytes: 1 PiB.
+const BEYOND_BELIEF: u64 = 1 << 50;
+
+/// How the files of a timeline lie. `None` when there are none that this size can have.
+pub fn extent(inventory: &Inventory, timeline: TimelineId, size: SegmentSize) -> Option<Extent> {
+    // Stretches of stored files, with their present runs: more than one only where strays are.
+    let mut groups: Vec<(SegmentNo, SegmentNo, Vec<Run>)> = Vec::new();
+    for one in inventory.on(timeline) {
+        let Ok(number) = one.name.number(size) else { continue };
+        let near = |last: SegmentNo| number.0.saturating_sub(last.0).saturating_mul(size.bytes()) <= BEYOND_BELIEF;
+        match groups.last_mut() {
+            Some((_, last, _)) if near(*last) => *last = number,
+            _ => groups.push((number, number, Vec::new())),
+        }
+        if let Some((_, _, runs)) = groups.last_mut()
+            && one.size > 0
+            && runs.last().is_none_or(|run| run.last != number)
+        {
+            push(runs, Run { timeline, first: number, last: number, present: true });
+        }
+    }
+    let weight = |(_, _, runs): &(SegmentNo, SegmentNo, Vec<Run>)| runs.iter().map(Run::segments).sum::<u64>();
+    // The first of the heaviest: names far ahead are the likelier strays.
+    let heaviest = groups.iter().map(weight).max()?;
+    let main = groups.iter().position(|group| weight(group) == heaviest)?;
+    let (first, last, runs) = groups.remove(main);
+    let strays = groups.into_iter().flat_map(|(first, last, runs)| {
+        if runs.is_empty() { vec![Run { timeline, first, last, present: false }] } else { runs }
+    });
+    Some(Extent { runs, first, last, strays: strays.collect() })
 }
 
 /// Stored segments whose names cannot be of this size: another size was in use before, or they are strays.

@@ -12,11 +12,13 @@ use crate::layout::{self, Compression, ObjectKey};
 use crate::pg::TimelineId;
 use crate::pg::history::TimelineHistory;
 use crate::storage::{ByteRange, Depth, Store, StoreError};
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt, stream};
 use std::collections::BTreeMap;
 
 /// Stored bytes of a history, label or sentinel that are read at most.
 const SMALL: u64 = 1 << 20;
+/// Small objects read at one time.
+pub const AT_ONCE: usize = 32;
 
 /// The whole archive: `basebackups_005/`, `wal_005/`, `sysids/`, and the names beside them.
 pub async fn everything(store: &dyn Store) -> Answer<Inventory> {
@@ -65,13 +67,14 @@ async fn list(store: &dyn Store, prefix: &str, depth: Depth, builder: &mut Inven
     Ok(())
 }
 
-/// The histories of an inventory, read and parsed; one that is damaged in every stored form is kept with its error.
-pub async fn timelines(store: &dyn Store, inventory: &Inventory) -> Answer<Timelines> {
-    let mut histories = BTreeMap::new();
-    for (timeline, forms) in &inventory.histories {
-        histories.insert(*timeline, history(store, *timeline, forms).await?);
-    }
-    Ok(Timelines::new(inventory, histories))
+/// The histories of an inventory, read and parsed. One that is damaged in every stored form, or could not be read, is kept
+/// with its error: the verdict of the error tells which.
+pub async fn timelines(store: &dyn Store, inventory: &Inventory) -> Timelines {
+    let read = inventory.histories.iter().map(|(timeline, forms)| async move {
+        (*timeline, history(store, *timeline, forms).await.and_then(|parsed| parsed))
+    });
+    let histories: BTreeMap<_, _> = stream::iter(read).buffer_unordered(AT_ONCE).collect().await;
+    Timelines::new(inventory, histories)
 }
 
 /// One history: the first stored form that parses. `Err` inside: there, and wrong. Outside: could not be asked.

@@ -26,7 +26,7 @@ fn inventory(text: &str) -> Inventory {
 
 fn timelines(text: &str) -> Timelines {
     let store = fixture::store(text);
-    block_on(async { scan::timelines(&store, &scan::everything(&store).await.unwrap()).await.unwrap() })
+    block_on(async { scan::timelines(&store, &scan::everything(&store).await.unwrap()).await })
 }
 
 fn check_scan(text: &str, expected: Expect) {

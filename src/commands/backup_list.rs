@@ -4,17 +4,15 @@
 //! or foreign. Never: stops at one that cannot be read, or reads a sentinel when nobody asked for what is in it.
 
 use crate::backup::select::{self, Candidate, Wanted};
-use crate::backup::sentinel::{self, Sentinel};
+use crate::backup::sentinel::Sentinel;
 use crate::catalog::scan;
 use crate::error::{Answer, Code, Error, Verdict};
 use crate::layout::{BackupName, ObjectKey};
+use crate::proof::survey;
 use crate::storage::Store;
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use serde::Serialize;
-
-/// Sentinels read at one time.
-const AT_ONCE: usize = 32;
 
 /// What to list.
 #[derive(Debug, Clone, Default)]
@@ -110,7 +108,7 @@ pub async fn run(store: &dyn Store, options: &Options) -> Answer<Report> {
     let mut backups: Vec<Backup> = stream::iter(finished)
         .map(|(name, object)| async move {
             let read = match options.read_sentinels {
-                true => Some(read(store, &name).await),
+                true => Some(survey::sentinel(store, &name).await),
                 false => None,
             };
             let (sentinel, trouble) = match read {
@@ -120,7 +118,7 @@ pub async fn run(store: &dyn Store, options: &Options) -> Answer<Report> {
             };
             Backup { name, modified: object.modified, latest: false, sentinel, trouble }
         })
-        .buffered(AT_ONCE)
+        .buffered(scan::AT_ONCE)
         .collect()
         .await;
     let mut notes = Vec::new();
@@ -161,15 +159,6 @@ pub async fn run(store: &dyn Store, options: &Options) -> Answer<Report> {
 /// What selection needs of a backup.
 fn candidate(backup: &Backup) -> Candidate {
     Candidate { name: backup.name, sentinel: backup.sentinel.clone(), modified: backup.modified, finished: None }
-}
-
-/// Read one sentinel.
-pub async fn read(store: &dyn Store, name: &BackupName) -> Answer<Sentinel> {
-    let key = name.sentinel_key();
-    let bytes = scan::raw(store, &key, sentinel::MAX_BYTES).await?;
-    Sentinel::parse(&bytes).map_err(|cause| {
-        Error::new(Code::DamagedSentinel, "it is no sentinel").on(store.object_url(&key)).because(cause)
-    })
 }
 
 #[cfg(test)]

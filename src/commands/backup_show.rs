@@ -11,6 +11,7 @@ use crate::layout::entry::PartName;
 use crate::layout::{self, BackupName, Compression, ObjectKey, WalFile};
 use crate::pg::Lsn;
 use crate::pg::label::BackupHistoryFile;
+use crate::proof::survey;
 use crate::storage::Store;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -79,7 +80,7 @@ pub async fn run(store: &dyn Store, name: &str) -> Answer<Report> {
     };
     let (sentinel, trouble) = match &objects.sentinel {
         None => (None, None),
-        Some(_) => match backup_list::read(store, &name).await {
+        Some(_) => match survey::sentinel(store, &name).await {
             Ok(sentinel) => (Some(sentinel), None),
             Err(error) => (None, Some(format!("[{}] {}", error.code(), error.chain()))),
         },

@@ -91,6 +91,16 @@ impl BackupHistoryFile {
     }
 }
 
+/// A time as the server prints it into these files: `2026-11-20 20:34:30 UTC`, cut to seconds. `None` unless the zone is
+/// UTC by one of its names: other abbreviations mean several things.
+pub fn server_time(text: &str) -> Option<jiff::Timestamp> {
+    let (time, zone) = text.trim().rsplit_once(' ')?;
+    if !matches!(zone, "UTC" | "GMT" | "Etc/UTC") {
+        return None;
+    }
+    format!("{time}Z").parse().ok()
+}
+
 /// The lines of a label, none of them trusted.
 struct Lines<'a>(Vec<&'a [u8]>);
 

@@ -107,6 +107,14 @@ impl PgVersion {
         self.0 / 100
     }
 
+    /// What tells major versions apart, as one number: 906 for 9.6, 13 for 13.
+    pub fn series(self) -> u32 {
+        match self.0 {
+            old @ ..1000 => old.into(),
+            new => (new / 100).into(),
+        }
+    }
+
     /// This major version or a later one, for majors from 10 on.
     pub fn is_at_least(self, major: u16) -> bool {
         self.major() >= major

@@ -3,7 +3,7 @@
 //! In and out, one thing a line; segments by their number in hex (16 MiB each), stored as `.lzo` unless said:
 //!
 //! ```text
-//! 1: 01..07 09 0A.zst 0B.plain 0C.partial
+//! 1: 01..07 09 0A.zst 0B.plain 0C.partial 0D.empty      an empty one is an .lzo without bytes
 //! 2.history: 1@0/A000000                      parent@switch point, oldest first; `damaged` for one that is no history
 //! backup base_000000010000000000000003_00000040 parts 0..2 version
 //! backup base_000000010000000000000006_00000040 unfinished parts 0
@@ -61,6 +61,10 @@ fn fill(store: &MemoryStore, line: &str) -> Option<()> {
             let file = match kind {
                 "partial" => Compression::Lzo.apply(&format!("{name}.partial")),
                 "plain" => name.to_string(),
+                "empty" => {
+                    store.insert(&format!("{}{name}.lzo", layout::WAL), "");
+                    continue;
+                }
                 suffix => Compression::from_suffix(suffix)?.apply(&name.to_string()),
             };
             store.insert(&format!("{}{file}", layout::WAL), "x");

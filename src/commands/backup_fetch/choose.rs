@@ -99,14 +99,9 @@ fn stop_by_sentinel(candidate: &Candidate) -> Option<Lsn> {
     sentinel.stop_segment?.start(SegmentSize::DEFAULT).ok()?.checked_add(sentinel.stop_offset?)
 }
 
-/// `2026-11-20 20:34:30 UTC`, plus the second it is cut by. Zone abbreviations other than UTC's mean several things.
+/// When it had certainly stopped: a second later than the server printed, which cuts.
 fn server_time(text: &str) -> Option<Timestamp> {
-    let (time, zone) = text.trim().rsplit_once(' ')?;
-    if !matches!(zone, "UTC" | "GMT" | "Etc/UTC") {
-        return None;
-    }
-    let time: Timestamp = format!("{time}Z").parse().ok()?;
-    time.checked_add(1.second()).ok()
+    crate::pg::label::server_time(text)?.checked_add(1.second()).ok()
 }
 
 /// Histories of the timelines that recovery may follow: the numbered one, or, as the server looks for `latest`, those

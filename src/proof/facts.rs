@@ -121,14 +121,16 @@ pub struct SegmentFacts {
     pub switched: bool,
     /// Bytes that no checksum covers and that are not zero.
     pub odd_bytes: u64,
+    /// Where the first of them is.
+    pub odd_at: Option<Lsn>,
     /// Commits and aborts.
     pub times: Times,
     /// What else matters for recovery, in order of LSN. At most [`MAX_MARKS`].
     pub marks: Vec<Mark>,
     /// Marks beyond that number, not kept.
     pub more_marks: u64,
-    /// State for the segment behind it. At [`Level::Records`] only.
-    pub carry: Option<Carry>,
+    /// State for the segment behind it. At [`Level::Records`] only. Boxed, as it is taken out of most.
+    pub carry: Option<Box<Carry>>,
 }
 
 /// Marks that are kept of one segment: restore points can be made in a loop.

@@ -184,6 +184,11 @@ pub enum Kind {
         /// As stored: 0 is minimal, which no recovery survives.
         wal_level: i32,
     },
+    /// CHECKPOINT_REDO (17 and later): where replay from an online checkpoint starts.
+    CheckpointRedo {
+        /// As above.
+        wal_level: i32,
+    },
     /// Anything else.
     Other,
 }
@@ -269,6 +274,7 @@ fn xlog(header: &RecordHeader, mut data: &[u8], version: PgVersion) -> Option<Ki
             Kind::RestorePoint { time, name: String::from_utf8_lossy(name).into_owned() }
         }
         0x90 => Kind::EndOfRecovery { time: time(data)?, timeline: int32(data)?, previous_timeline: int32(data)? },
+        0xE0 => Kind::CheckpointRedo { wal_level: i32::from_le_bytes(take(data)?) },
         XLOG_OVERWRITE => Kind::OverwriteContrecord { abandoned: Lsn(int64(data)?), time: time(data)? },
         _ => return None,
     })

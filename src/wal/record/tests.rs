@@ -55,6 +55,7 @@ fn what_the_log_says_of_itself() {
     check(18, 0, 0x10, &new, checkpoint(false));
     assert_eq!(checkpoint(true).begins_timeline(), Some(2));
     assert_eq!(checkpoint(false).begins_timeline(), None);
+    check(18, 0, 0xE0, &ints(&[1]), Kind::CheckpointRedo { wal_level: 1 });
     check(15, 0, 0x40, &[], Kind::Switch);
     check(15, 0, 0x50, &0x0300_0028u64.to_le_bytes(), Kind::BackupEnd { start: Lsn(0x0300_0028) });
     let mut point = time.0.to_le_bytes().to_vec();

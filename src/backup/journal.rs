@@ -5,7 +5,7 @@
 //! resumes another backup or other bytes, or believes in files that a power cut may have taken (nothing is synced before
 //! the end, so after another boot every partition is fetched again).
 
-use super::extract::Extracted;
+use super::contents::Contents;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{self, Write};
@@ -16,7 +16,7 @@ pub const NAME: &str = "wal-r.unfinished";
 /// Its name while its first line is being written.
 pub const NEW: &str = "wal-r.unfinished.new";
 /// Version of the form below.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What is being restored, to where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,7 +58,7 @@ pub struct Finished {
     /// Its plain bytes.
     pub plain_bytes: u64,
     /// What was in it.
-    pub found: Extracted,
+    pub found: Contents,
 }
 
 /// A line behind the first.

@@ -4,6 +4,7 @@
 //! PostgreSQL can start on. Never: asks a store (the bytes are handed in), takes a backup for complete because its
 //! streams ended, or writes outside the directories that were named.
 
+pub mod contents;
 pub mod extract;
 pub mod journal;
 pub mod members;
@@ -14,3 +15,4 @@ pub mod restore;
 pub mod select;
 pub mod sentinel;
 pub mod tablespaces;
+pub mod whole;

@@ -7,6 +7,7 @@
 
 use crate::pg::Lsn;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// Bytes of a page. Other sizes need another build of PostgreSQL; then nothing is judged.
 pub const PAGE: usize = 8192;
@@ -84,30 +85,67 @@ pub struct Suspect {
     pub fault: Fault,
 }
 
-/// A relation file, by its path: which of the fork's segments it is (0 has no suffix). `None` for what has no pages.
+/// The file of a relation, as its path tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RelationFile {
+    /// OID of the tablespace: 1663 for `base`, 1664 for `global`.
+    pub tablespace: u32,
+    /// OID of the database; 0 in `global`.
+    pub database: u32,
+    /// Number of the relation's files.
+    pub number: u32,
+    /// 0 main, 1 free space map, 2 visibility map, 3 init.
+    pub fork: u8,
+    /// Which of the fork's segments; 0 has no suffix.
+    pub segment: u32,
+}
+
+impl RelationFile {
+    /// Number of the main fork.
+    pub const MAIN: u8 = 0;
+    /// Number of the fork that a relation without WAL is made anew from.
+    pub const INIT: u8 = 3;
+
+    /// From a path in the data directory. `None` for what has no pages.
+    pub fn parse(path: &[u8]) -> Option<RelationFile> {
+        let path = std::str::from_utf8(path).ok()?;
+        let parts: Vec<&str> = path.split('/').collect();
+        let (tablespace, database, name) = match parts.as_slice() {
+            ["global", name] => (1664, 0, name),
+            ["base", database, name] => (1663, number(database)?, name),
+            ["pg_tblspc", oid, version, database, name] if version.starts_with("PG_") => {
+                (number(oid)?, number(database)?, name)
+            }
+            _ => return None,
+        };
+        let (stem, segment) = match name.split_once('.') {
+            None => (*name, 0),
+            Some((stem, digits)) => (stem, number(digits)?),
+        };
+        let (digits, fork) = match stem.split_once('_') {
+            None => (stem, Self::MAIN),
+            Some((file, "fsm")) => (file, 1),
+            Some((file, "vm")) => (file, 2),
+            Some((file, "init")) => (file, Self::INIT),
+            Some(_) => return None,
+        };
+        Some(RelationFile { tablespace, database, number: number(digits)?, fork, segment })
+    }
+
+    /// The server makes a damaged page of this fork anew without a word: it holds hints (free space, visibility).
+    pub fn is_hint(self) -> bool {
+        matches!(self.fork, 1 | 2)
+    }
+
+    /// Tablespace, database and number: the same for all files of a relation.
+    pub fn relation(self) -> (u32, u32, u32) {
+        (self.tablespace, self.database, self.number)
+    }
+}
+
+/// Which of a fork's segments a relation file is (0 has no suffix), by its path. `None` for what has no pages.
 pub fn relation_segment(path: &[u8]) -> Option<u32> {
-    let path = std::str::from_utf8(path).ok()?;
-    let parts: Vec<&str> = path.split('/').collect();
-    let name = match parts.as_slice() {
-        ["global", name] => name,
-        ["base", database, name] if number(database).is_some() => name,
-        ["pg_tblspc", oid, version, database, name]
-            if number(oid).is_some() && version.starts_with("PG_") && number(database).is_some() =>
-        {
-            name
-        }
-        _ => return None,
-    };
-    let (stem, segment) = match name.split_once('.') {
-        None => (*name, 0),
-        Some((stem, digits)) => (stem, number(digits)?),
-    };
-    let number_part = match stem.split_once('_') {
-        None => stem,
-        Some((file, "fsm" | "vm" | "init")) => file,
-        Some(_) => return None,
-    };
-    number(number_part).map(|_| segment)
+    RelationFile::parse(path).map(|file| file.segment)
 }
 
 /// `[1-9][0-9]*` within 32 bits.
@@ -134,11 +172,29 @@ pub struct Seen {
     pub suspects: Vec<Suspect>,
     /// Suspects beyond those.
     pub unlisted: u64,
+    /// The page that was changed last, of those whose checksum is right or missing.
+    pub newest: Option<Newest>,
+    /// Relations that have an init fork, as [`RelationFile::relation`]: they are made anew after recovery, whatever their
+    /// other forks hold.
+    pub unlogged: BTreeSet<(u32, u32, u32)>,
+}
+
+/// A page and its last change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Newest {
+    /// `pd_lsn`.
+    pub lsn: Lsn,
+    /// Path of the relation file.
+    pub path: String,
+    /// Block within the fork.
+    pub block: u32,
 }
 
 impl Seen {
     /// Suspects that are kept; more only count.
     pub const MOST: usize = 1000;
+    /// Unlogged relations that are kept.
+    const MOST_UNLOGGED: usize = 100_000;
 
     fn add(&mut self, suspect: impl FnOnce() -> Suspect) {
         if self.suspects.len() < Self::MOST { self.suspects.push(suspect()) } else { self.unlisted += 1 }
@@ -148,6 +204,10 @@ impl Seen {
     pub fn merge(&mut self, other: Seen) {
         self.pages += other.pages;
         self.unlisted += other.unlisted;
+        if other.newest.as_ref().map(|one| one.lsn) > self.newest.as_ref().map(|one| one.lsn) {
+            self.newest = other.newest;
+        }
+        self.unlogged.extend(other.unlogged);
         for suspect in other.suspects {
             self.add(|| suspect);
         }
@@ -202,6 +262,10 @@ impl PageCheck {
 
     /// The file's end.
     pub fn finish(&mut self, seen: &mut Seen) {
+        let file = RelationFile::parse(self.path.as_bytes()).filter(|file| file.fork == RelationFile::INIT);
+        if let Some(file) = file.filter(|_| seen.unlogged.len() < Seen::MOST_UNLOGGED) {
+            seen.unlogged.insert(file.relation());
+        }
         let bytes = std::mem::take(&mut self.filled);
         if bytes > 0 {
             let lsn = if bytes >= 8 { page_lsn(&self.page) } else { Lsn::ZERO };
@@ -220,11 +284,13 @@ fn look(path: &str, block: u32, page: &[u8; PAGE], seen: &mut Seen) {
             return;
         }
         Fault::NotNew
-    } else if stored == 0 {
-        Fault::Checksum { stored, computed: 0 }
     } else {
-        let computed = checksum(page, block);
-        if stored == computed {
+        let computed = if stored == 0 { 0 } else { checksum(page, block) };
+        let lsn = page_lsn(page);
+        if stored == computed && seen.newest.as_ref().is_none_or(|newest| lsn > newest.lsn) {
+            seen.newest = Some(Newest { lsn, path: path.to_owned(), block });
+        }
+        if stored == computed && stored != 0 {
             return;
         }
         Fault::Checksum { stored, computed }
@@ -249,6 +315,9 @@ pub struct Judged {
     pub damaged: Vec<Suspect>,
     /// Wrong, but changed while the backup ran: replay writes them anew.
     pub replayed: u64,
+    /// Those pages.
+    #[serde(skip)]
+    pub torn: Vec<Suspect>,
     /// Suspects too many to list, and so not judged.
     pub unjudged: u64,
 }
@@ -261,9 +330,9 @@ pub fn judge(seen: Seen, checksums: bool, start: Option<Lsn>) -> Judged {
     let during = |suspect: &Suspect| start.is_some_and(|start| suspect.lsn >= start);
     // A file that ends within a page grew while it was read.
     let growing = |suspect: &Suspect| start.is_some() && matches!(suspect.fault, Fault::Partial { .. });
-    let (replayed, damaged): (Vec<_>, Vec<_>) =
+    let (torn, damaged): (Vec<_>, Vec<_>) =
         seen.suspects.into_iter().partition(|suspect| during(suspect) || growing(suspect));
-    Judged { checksums, pages: seen.pages, damaged, replayed: replayed.len() as u64, unjudged: seen.unlisted }
+    Judged { checksums, pages: seen.pages, damaged, replayed: torn.len() as u64, torn, unjudged: seen.unlisted }
 }
 
 #[cfg(test)]

@@ -1,12 +1,37 @@
 //! The tar partitions of a base backup: are they all there, in which order.
 //!
-//! In: what a listing says. Out: them in numeric order, or what is missing. Never: sorts by name (`part_10` comes before
-//! `part_9` there), or takes what is listed for all there is: WAL-E numbers from 0 without gaps, and only that is proof.
+//! In: a listing. Out: them in numeric order, or what is missing. Never: sorts by name (`part_10` comes before `part_9`
+//! there), or takes what is listed for all there is: WAL-E numbers from 0 without gaps, and only that is proof.
 
-use crate::layout::Compression;
+use crate::error::Answer;
 use crate::layout::entry::PartName;
-use crate::storage::ObjectId;
+use crate::layout::{BackupName, Compression, Entry};
+use crate::storage::{Depth, Listed, ObjectId, Store};
+use futures::TryStreamExt;
 use serde::Serialize;
+
+/// What lies where a backup's partitions do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Folder {
+    /// Archives, in the order of the listing.
+    pub parts: Vec<(PartName, Compression, ObjectId)>,
+    /// Anything else, by its last name.
+    pub foreign: Vec<String>,
+}
+
+/// Lists them: a request for each thousand.
+pub async fn list(store: &dyn Store, backup: &BackupName) -> Answer<Folder> {
+    let mut folder = Folder::default();
+    let mut lines = store.list(&backup.partitions_prefix(), Depth::All, None);
+    while let Some(line) = lines.try_next().await? {
+        let Listed::Object(object) = line else { continue };
+        match Entry::parse(&object.key) {
+            Entry::Partition { part, stored, .. } => folder.parts.push((part, stored, object)),
+            _ => folder.foreign.push(object.key.base_name().to_owned()),
+        }
+    }
+    Ok(folder)
+}
 
 /// One partition.
 #[derive(Debug, Clone, PartialEq, Eq)]

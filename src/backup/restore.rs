@@ -13,16 +13,18 @@
 //! look at target -> journal -> partitions (parallel) -> proof -> links, labels, settings -> syncfs -> pg_control -> done
 //! ```
 
-use super::extract::{self, Extracted, Hex, Redirect, Target};
+use super::contents::Contents;
+use super::extract::{self, Redirect, Target};
 use super::journal::{self, Finished, Header, Journal};
 use super::pages::{self, Judged};
 use super::partitions::Partition;
 use super::recovery::{self, Recovery};
 use super::tablespaces::{self, Place};
+use super::whole::{self, Claims};
 use crate::error::{Answer, Class, Code, Error};
 use crate::layout::BackupName;
-use crate::pg::control::{ClusterState, ControlFile};
-use crate::pg::label::{BackupLabel, TablespaceMap};
+use crate::pg::control::ControlFile;
+use crate::pg::label::TablespaceMap;
 use crate::pg::version::PgVersion;
 use crate::pg::{Lsn, SegmentName, SystemId};
 use crate::pipeline::budget::Budget;
@@ -411,97 +413,34 @@ impl Restore {
 
     /// All partitions are through: are they a base backup?
     fn prove(&self, parts: &[Finished]) -> Answer<Proof> {
-        let mut found = Extracted::default();
+        let mut found = Contents::default();
         for part in parts {
             found.merge(part.found.clone());
         }
-        let mut warnings = Vec::new();
-        let broken = |what: String| Err(Error::new(Code::DamagedBackup, what).on(self.backup));
-        match self.expanded_bytes {
-            Some(promised) if found.file_bytes > promised => {
-                return broken(format!(
-                    "its partitions hold {} bytes of files and its sentinel counts {promised}: partitions of another \
-                     backup are among them",
-                    found.file_bytes
-                ));
-            }
-            Some(promised) if found.file_bytes < promised => warnings.push(format!(
-                "{} bytes fewer than the sentinel counts ({promised}): files that vanished while the backup was taken \
-                 are not in it, which replay makes good. A partition missing at the end would look the same.",
-                promised - found.file_bytes
-            )),
-            Some(_) => {}
-            None => warnings
-                .push("The sentinel has no byte count, so a partition missing at the end would not show.".into()),
+        let claims =
+            Claims { backup: self.backup, expanded_bytes: self.expanded_bytes, system: self.system, complete: true };
+        let mut whole = whole::judge(&claims, &found);
+        if !whole.faults.is_empty() {
+            return Err(whole.faults.swap_remove(0).error.on(self.backup));
         }
-        let Some(control_bytes) = the_one(&found, "global/pg_control", &self.backup, &mut warnings)? else {
-            return broken("no partition holds global/pg_control".to_owned());
-        };
-        let control = ControlFile::parse(&control_bytes).map_err(|error| {
-            Error::new(Code::DamagedBackup, "its global/pg_control is damaged").on(self.backup).because(error)
-        })?;
-        if let Some(expected) = self.system.filter(|expected| *expected != control.system) {
-            let what = format!("it is of cluster {}, and the archive says that it is of {expected}", control.system);
-            let hint = "Two clusters may share the prefix: look at sysids/sysid and at `wal-r backup-list --detail`; \
-                        --any-system takes the backup as it is.";
-            return Err(Error::new(Code::DamagedBackup, what).on(self.backup).hint(hint));
-        }
-        let version = found.pg_version.as_deref().and_then(|text| PgVersion::parse(text.trim()));
-        match (&found.pg_version, version) {
-            (None, _) => return broken("no partition holds PG_VERSION".to_owned()),
-            (Some(text), version) if version != Some(control.version) => {
-                return broken(format!("PG_VERSION says {}, and pg_control {}", text.trim(), control.version));
-            }
-            _ => {}
-        }
-        let label_bytes = the_one(&found, "backup_label", &self.backup, &mut warnings)?;
-        let label = match &label_bytes {
-            None => None,
-            Some(bytes) => Some(BackupLabel::parse(bytes).map_err(|error| {
-                Error::new(Code::DamagedBackup, "its backup_label cannot be read").on(self.backup).because(error)
-            })?),
-        };
-        let size = control.segment_size;
-        let (start, start_segment) = match &label {
-            Some(label) => {
-                fits(label, &self.backup, size.bytes()).or_else(|what| broken(what).map(|_: Proof| ()))?;
-                (label.start, label.start_segment)
-            }
-            None => {
-                if !matches!(control.state, ClusterState::ShutDown | ClusterState::ShutDownInRecovery) {
-                    return broken(format!(
-                        "it has no backup_label, and its pg_control says that the cluster was running ({:?}): without \
-                         the label recovery would start at the wrong place",
-                        control.state
-                    ));
-                }
-                let name = control.redo.segment(size).name(control.timeline, size);
-                let name = name.ok_or_else(|| {
-                    Error::new(Code::DamagedBackup, "its redo point is beyond all WAL").on(self.backup)
-                })?;
-                (control.redo, name)
-            }
+        let (Some((control, control_bytes)), Some(start)) = (whole.control, whole.start) else {
+            return Err(Error::new(Code::InternalBug, "a whole backup without a beginning").on(self.backup));
         };
         let pages = self.verify_pages.then(|| {
-            let pages = std::mem::take(&mut found.pages);
             let checksums = control.has_page_checksums() && control.block_size as usize == pages::PAGE;
-            pages::judge(pages, checksums, label.as_ref().map(|label| label.start))
+            let label = whole.label.as_ref().map(|(label, _)| label.start);
+            pages::judge(std::mem::take(&mut found.pages), checksums, label)
         });
-        for (what, names) in [
-            ("Members that occurred twice; the last one stands", &found.duplicates),
-            ("Links that lead out of the data directory, not made", &found.links_left_out),
-            ("Left out, of no use in a restored directory or on request", &found.left_out),
-            ("Directories whose set-id or sticky bit was dropped", &found.bits_dropped),
-        ] {
-            if names.count > 0 {
-                let more = names.count.saturating_sub(10);
-                let shown: Vec<_> = names.names.iter().take(10).cloned().collect();
-                let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
-                warnings.push(format!("{what}: {}{tail}.", shown.join(", ")));
-            }
-        }
-        let map_bytes = the_one(&found, "tablespace_map", &self.backup, &mut warnings)?;
-        Ok(Proof { found, control, control_bytes, label_bytes, map_bytes, start, start_segment, pages, warnings })
+        Ok(Proof {
+            found,
+            control,
+            control_bytes,
+            label_bytes: whole.label.map(|(_, bytes)| bytes),
+            map: whole.map,
+            start,
+            pages,
+            warnings: whole.remarks,
+        })
     }
 
     /// Proof, then everything that is not in the partitions, then the syncs, then pg_control.
@@ -521,11 +460,8 @@ impl Restore {
         for place in &self.tablespaces {
             write.link(&place.link(), &place.place)?;
         }
-        if let Some(bytes) = &proof.map_bytes {
-            let found = TablespaceMap::parse(bytes, Some(version)).map_err(|error| {
-                Error::new(Code::DamagedBackup, "its tablespace_map cannot be read").on(self.backup).because(error)
-            })?;
-            let map = tablespaces::map(&found, &self.tablespaces)?;
+        if let Some(found) = &proof.map {
+            let map = tablespaces::map(found, &self.tablespaces)?;
             // An empty map says nothing, and the server would not miss it.
             if !map.entries.is_empty() {
                 write.file("tablespace_map", &map.encode(version))?;
@@ -583,8 +519,8 @@ impl Restore {
             expanded_bytes: self.expanded_bytes,
             system: proof.control.system,
             version: proof.control.version.to_string(),
-            start: proof.start,
-            start_segment: proof.start_segment,
+            start: proof.start.0,
+            start_segment: proof.start.1,
             offline: proof.label_bytes.is_none(),
             pages: proof.pages,
             missing_config: missing.map(|name| (*name).to_owned()).collect(),
@@ -685,50 +621,14 @@ impl Restore {
 
 /// What all partitions together prove to be.
 struct Proof {
-    found: Extracted,
+    found: Contents,
     control: ControlFile,
     control_bytes: Vec<u8>,
     label_bytes: Option<Vec<u8>>,
-    map_bytes: Option<Vec<u8>>,
-    start: Lsn,
-    start_segment: SegmentName,
+    map: Option<TablespaceMap>,
+    start: (Lsn, SegmentName),
     pages: Option<Judged>,
     warnings: Vec<String>,
-}
-
-/// The held-back file of this name, of which there must not be two that differ.
-fn the_one(found: &Extracted, name: &str, backup: &BackupName, warnings: &mut Vec<String>) -> Answer<Option<Vec<u8>>> {
-    let Some(all) = found.held_back.get(name) else { return Ok(None) };
-    let Some(Hex(first)) = all.first() else { return Ok(None) };
-    if all.iter().any(|Hex(other)| other != first) {
-        let what = format!("it holds {} different {name}: partitions of two backups are mixed", all.len());
-        return Err(Error::new(Code::DamagedBackup, what).on(backup));
-    }
-    if all.len() > 1 {
-        warnings.push(format!("{name} occurred {} times, with the same content.", all.len()));
-    }
-    Ok(Some(first.clone()))
-}
-
-/// Does the label belong to this backup? WAL-E names a backup after `pg_walfile_name_offset` of its start, the offset in
-/// decimal and cut to eight digits.
-fn fits(label: &BackupLabel, backup: &BackupName, segment_bytes: u64) -> Result<(), String> {
-    if label.incremental_from.is_some() {
-        return Err("its backup_label says that it is incremental".to_owned());
-    }
-    let offset = label.start.0 % segment_bytes;
-    let digits: String = format!("{offset:08}").chars().take(8).collect();
-    let offset_fits = backup.offset_text().is_none_or(|text| text == digits);
-    // A start exactly at a boundary is named by the segment before (up to 15).
-    let segment_fits =
-        backup.start() == label.start_segment || (offset == 0 && backup.timeline() == label.start_segment.timeline());
-    if offset_fits && segment_fits {
-        return Ok(());
-    }
-    Err(format!(
-        "its backup_label is another backup's: it starts at {} ({}, offset {offset})",
-        label.start, label.start_segment
-    ))
 }
 
 /// One partition from the store to files, and its line in the journal.

@@ -380,17 +380,8 @@ async fn candidates(store: &dyn Store) -> Answer<Vec<Candidate>> {
 
 /// The partitions in order, and what else lies among them.
 async fn parts(store: &dyn Store, backup: &BackupName) -> Answer<(Vec<partitions::Partition>, Vec<String>)> {
-    let mut listed = Vec::new();
-    let mut foreign = Vec::new();
-    let mut lines = store.list(&backup.partitions_prefix(), Depth::All, None);
-    while let Some(line) = lines.try_next().await? {
-        let Listed::Object(object) = line else { continue };
-        match Entry::parse(&object.key) {
-            Entry::Partition { part, stored, .. } => listed.push((part, stored, object)),
-            _ => foreign.push(object.key.base_name().to_owned()),
-        }
-    }
-    let parts = partitions::wal_e(listed)
+    let partitions::Folder { parts, foreign } = partitions::list(store, backup).await?;
+    let parts = partitions::wal_e(parts)
         .map_err(|why| Error::new(Code::DamagedBackup, "the base backup is not complete").on(backup).because(why))?;
     Ok((parts, foreign))
 }

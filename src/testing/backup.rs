@@ -55,14 +55,20 @@ impl Forged {
             .dir("global/", 0o700)
             .file("global/pg_control", CONTROL)
             .file("global/1262", &[0; 8192])
+            .file("global/pg_filenode.map", &[1; 512])
+            .dir("pg_xact/", 0o700)
+            .file("pg_xact/0000", &[0; 8192])
             .dir("pg_wal/", 0o700)
             .dir("base/", 0o700)
             .hard_link("base/hard", "base/big");
         let second = Tar::new(true)
             .file("base/big", &content(1, 150_000))
             .file("base/1/1259", &[0; 16384])
+            .file("base/1/PG_VERSION", b"13\n")
+            .file("base/1/pg_filenode.map", &[2; 512])
             .file("base/empty", b"");
-        let expanded = 3 + label.len() + AUTO_CONF.len() + CONTROL.len() + 8192 + 150_000 + 16384;
+        let expanded =
+            3 + label.len() + AUTO_CONF.len() + CONTROL.len() + 8192 + 512 + 8192 + 150_000 + 16384 + 3 + 512;
         Forged {
             name: NAME.into(),
             parts: vec![first, second],

@@ -12,8 +12,8 @@ fn header() -> Header {
 }
 
 fn finished(part: u32) -> Finished {
-    let mut found = Extracted { members: 3, ..Extracted::default() };
-    found.held_back.insert("global/pg_control".into(), vec![super::super::extract::Hex(vec![0, 255, 16])]);
+    let mut found = Contents { members: 3, ..Contents::default() };
+    found.held_back.insert("global/pg_control".into(), vec![super::super::contents::Hex(vec![0, 255, 16])]);
     found.hard_links.push(("a".into(), "b".into()));
     Finished { part, sha256: "00".into(), plain_bytes: 9, found }
 }

@@ -410,8 +410,11 @@ fn backups_of_a_stopped_server() {
     // The wrong name that WAL-E gives them: two digits of the redo point, as segment and as offset.
     forged.name = "base_000000010000000000000015_00000015".into();
     forged.wal.clear();
-    let running = Tar::new(true).dir("/", 0o700).file("PG_VERSION", b"13\n").file("global/pg_control", CONTROL);
-    forged.parts[0] = running.hard_link("base/hard", "base/big");
+    let with = |control: &[u8]| {
+        let tar = Tar::new(true).dir("/", 0o700).file("PG_VERSION", b"13\n").file("global/pg_control", control);
+        tar.file("global/pg_filenode.map", &[1; 512]).file("pg_xact/0000", &[0; 8192])
+    };
+    forged.parts[0] = with(CONTROL).hard_link("base/hard", "base/big");
     forged.expanded_bytes = 10_000_000;
     let store = forged.store();
     let sentinel = r#"{"wal_segment_backup_stop": "000000010000000000000015", "wal_segment_offset_backup_stop": "00000015", "expanded_size_bytes": 10000000, "spec": {}}"#;
@@ -422,9 +425,7 @@ fn backups_of_a_stopped_server() {
     assert!(error.to_string().contains("it has no backup_label"), "{error}");
     std::fs::remove_dir_all(&target).expect("removed");
 
-    let shut_down =
-        Tar::new(true).dir("/", 0o700).file("PG_VERSION", b"13\n").file("global/pg_control", CONTROL_SHUT_DOWN);
-    forged.parts[0] = shut_down.hard_link("base/hard", "base/big");
+    forged.parts[0] = with(CONTROL_SHUT_DOWN).hard_link("base/hard", "base/big");
     forged.put(&store);
     store.insert(&format!("basebackups_005/{}_backup_stop_sentinel.json", forged.name), sentinel);
     let report = restore(store, &options(&target)).expect("restored");

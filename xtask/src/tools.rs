@@ -14,8 +14,17 @@
 use std::path::{Path, PathBuf};
 
 /// PostgreSQL majors the tests run, and the npm version of each.
-pub(crate) const POSTGRES: &[(u32, &str)] =
-    &[(10, "10.23.0-beta.6"), (13, "13.23.0-beta.16"), (14, "14.23.0-beta.17"), (18, "18.4.0-beta.17")];
+pub(crate) const POSTGRES: &[(u32, &str)] = &[
+    (10, "10.23.0-beta.6"),
+    (11, "11.22.1-beta.11"),
+    (12, "12.22.0-beta.15"),
+    (13, "13.23.0-beta.16"),
+    (14, "14.23.0-beta.17"),
+    (15, "15.18.0-beta.17"),
+    (16, "16.14.0-beta.17"),
+    (17, "17.10.0-beta.17"),
+    (18, "18.4.0-beta.17"),
+];
 
 /// The S3 server the tests talk to.
 pub(crate) const GARAGE: &str = "2.5.0";

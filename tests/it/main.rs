@@ -3,6 +3,7 @@
 //! In: the binary that cargo built. Out: verdicts. Never: holds a test itself; one `mod` line per area.
 
 mod backup_fetch;
+mod clean_archives;
 mod cli;
 mod harness;
 mod live_recovery;

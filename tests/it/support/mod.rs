@@ -14,6 +14,7 @@
 #![allow(clippy::print_stderr, reason = "a test speaks on stderr")]
 
 pub mod archive;
+pub mod clean;
 pub mod garage;
 pub mod need;
 pub mod postgres;

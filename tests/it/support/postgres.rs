@@ -38,8 +38,14 @@ impl Postgres {
 
     /// A new cluster in this folder; superuser `postgres`, trusted.
     pub fn initdb(&self, scratch: &Scratch, data: &Path) {
+        self.initdb_with(scratch, data, &[]);
+    }
+
+    /// The same with more flags.
+    pub fn initdb_with(&self, scratch: &Scratch, data: &Path, flags: &[&str]) {
         let mut command = scratch.command(self.program(scratch, "initdb"));
-        command.args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync", "-D"]).arg(data);
+        command.args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"]);
+        command.args(flags).arg("-D").arg(data);
         succeed(&mut command);
     }
 
@@ -109,7 +115,8 @@ impl Server {
         self.port
     }
 
-    fn connect(&self, database: &str) -> Result<Client, postgres::Error> {
+    /// A connection of one's own: for what must happen in one session.
+    pub fn connect(&self, database: &str) -> Result<Client, postgres::Error> {
         let mut config = Config::new();
         config.user("postgres").dbname(database).host_path(&self.sockets).port(self.port);
         config.connect_timeout(Duration::from_secs(10)).connect(NoTls)
@@ -207,6 +214,12 @@ impl Server {
         self.signal(Signal::INT);
         let status = self.wait_ended();
         assert!(status.success(), "the server ended with {status}:\n{}", self.log());
+    }
+
+    /// Stop it at once, as `pg_ctl -m immediate` does: no checkpoint, records cut where they are.
+    pub fn crash(&mut self) {
+        self.signal(Signal::QUIT);
+        let _ = self.wait_ended();
     }
 
     fn signal(&mut self, signal: Signal) {

@@ -139,12 +139,12 @@ impl Writer {
 
     fn block(&self, plain: &[u8], file: &mut Vec<u8>) {
         let distance = self.filter.unwrap_or(0) as usize;
-        let filtered: Vec<u8> = (0..plain.len())
-            .map(|at| match at.checked_sub(distance) {
-                Some(before) if distance > 0 => plain[at].wrapping_sub(plain[before]),
-                _ => plain[at],
-            })
-            .collect();
+        let filtered: Vec<u8> = if distance == 0 {
+            plain.to_vec()
+        } else {
+            let before = |at: usize| at.checked_sub(distance).map_or(0, |before| plain[before]);
+            (0..plain.len()).map(|at| plain[at].wrapping_sub(before(at))).collect()
+        };
         let packed = minilzo_rs::LZO::init()
             .and_then(|mut lzo| lzo.compress(&filtered))
             .expect("checked: LZO compression fails only on wrong C types");

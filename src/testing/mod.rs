@@ -6,6 +6,7 @@
 
 pub mod backup;
 pub mod contract;
+pub mod damage;
 pub mod faulty;
 pub mod fixture;
 pub mod forge;

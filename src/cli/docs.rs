@@ -220,7 +220,7 @@ mod tests {
     }
 
     /// Flags of other programs that docs may name.
-    const FOREIGN: &[&str] = &["--require-all"];
+    const FOREIGN: &[&str] = &["--require-all", "--ledger", "--rebuild-ledger"];
 
     #[test]
     fn every_flag_that_docs_name_exists() {

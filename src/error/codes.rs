@@ -159,6 +159,9 @@ codes! {
     LocalTarget, Local, "local.target",
         "The target directory is not empty, is in use by a server, or belongs to another restore.",
         "Give an empty directory; `--resume` continues an interrupted restore of the same backup.";
+    LocalLedger, Local, "local.ledger",
+        "The ledger, which remembers what was proven of an archive, cannot be used: it is in use, damaged, another archive's, or no ledger at all. Nothing is lost with it but time: it holds what reading the archive again would tell.",
+        "Delete it (with its -wal and -shm), or begin anew with --rebuild-ledger: the next run reads everything again.";
     LocalTablespace, Local, "local.tablespace",
         "A tablespace of the backup has no place to go on this machine.",
         "Give each one a place: `--tablespace OID=DIR`, `--restore-spec FILE`, or `--blind-restore` to put them inside the data directory.";

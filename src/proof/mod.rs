@@ -15,6 +15,8 @@
 pub mod ack;
 pub mod facts;
 pub mod finding;
+#[cfg(feature = "ledger")]
+pub mod ledger;
 pub mod survey;
 pub mod verdict;
 

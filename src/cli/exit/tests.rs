@@ -54,6 +54,7 @@ fn the_whole_table() {
         local.io               204 104  74
         local.space            204 104  73
         local.target           204 104  73
+        local.ledger           204 104  74
         local.tablespace       204 104  73
         crypt.key              205 105  77
         crypt.unsupported      205 105  77

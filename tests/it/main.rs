@@ -5,6 +5,7 @@
 mod backup_fetch;
 mod clean_archives;
 mod cli;
+mod damage;
 mod harness;
 mod live_recovery;
 mod readme;

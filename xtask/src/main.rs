@@ -6,6 +6,7 @@
 
 mod bench;
 mod ci;
+mod damage;
 mod demo;
 mod docs;
 mod setup;
@@ -33,6 +34,9 @@ For developers
   tidy                    the direction of imports and the other checks of the house
   docs                    man pages, shell completions and the generated pages, into target/docs
   testdata [archive]      rewrite expected outputs; `archive` makes testdata/archive anew with wal-e
+  damage ARCHIVE OUT [--kind NAME] [SEED…]
+                          damaged copies of an archive, each with what was done (--kinds names the kinds);
+                          --sweep N tries N seeds of every kind on every archive
   bench [NAME] [-- ARGS]  the benchmarks
   fuzz [TARGET] [--seconds N]
                           each fuzz target, or one, for N seconds (60)
@@ -48,6 +52,7 @@ fn main() -> ExitCode {
         "demo" => demo::run(&arguments),
         "tidy" => tidy::run(&arguments),
         "testdata" => testdata::run(&arguments),
+        "damage" => damage::run(&arguments),
         "bench" => bench::bench(&arguments),
         "fuzz" => bench::fuzz(&arguments),
         "docs" => docs::run(&arguments),

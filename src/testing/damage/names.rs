@@ -38,6 +38,8 @@ pub(super) const KINDS: &[(&str, Make)] = &[
     ("foreign-objects", foreign_objects),
     ("partial-missing", partial_missing),
     ("backup-history-missing", backup_history_missing),
+    ("pruned-as-wal-e-does", pruned_as_wal_e_does),
+    ("history-of-a-promotion-just-now", promotion_just_now),
 ];
 
 /// What a segment that is not there may be called.
@@ -408,4 +410,43 @@ fn backup_history_missing(scene: &Scene, rng: &mut Rng) -> Option<Made> {
         scene.archive.keys().filter(|key| key.ends_with(".backup.lzo")).map(str::to_owned).collect();
     let key = pick(rng, &keys)?;
     Some(Made::new(format!("{key} is gone"), Expect::nothing()).remove(key))
+}
+
+/// `wal-e delete before`: by numbers alone, whatever the timeline; histories and `.partial` files stay.
+fn pruned_as_wal_e_does(scene: &Scene, rng: &mut Rng) -> Option<Made> {
+    let model = &scene.model;
+    let leads: Vec<_> =
+        model.backups.iter().skip(1).filter(|backup| model.path(backup, model.latest()).is_some()).cloned().collect();
+    let oldest = pick(rng, &leads)?;
+    let first = oldest.start / model.size;
+    let mut made = Made::new(format!("all that is older than {} was deleted", oldest.name), Expect::nothing());
+    for (_, key) in model.segments.iter().filter(|((_, number), _)| *number < first) {
+        made = made.remove(key.clone());
+    }
+    for backup in model.backups.iter().filter(|backup| backup.start / model.size < first) {
+        let folder = format!("basebackups_005/{}", backup.name);
+        for key in scene.archive.keys().filter(|key| key.starts_with(&folder)) {
+            made = made.remove(key);
+        }
+        let notes = format!("{}.", model.key((backup.timeline, backup.start / model.size)).strip_suffix(".lzo")?);
+        for key in scene.archive.keys().filter(|key| key.starts_with(&notes) && key.ends_with(".backup.lzo")) {
+            made = made.remove(key);
+        }
+    }
+    Some(made)
+}
+
+/// The history comes first, the new timeline's first segment when it is full.
+fn promotion_just_now(scene: &Scene, rng: &mut Rng) -> Option<Made> {
+    let model = &scene.model;
+    let (parent, child) = (model.latest(), model.latest() + 1);
+    let switch = (model.last(parent)? + 1) * model.size + 8 * rng.u64(10..1000);
+    let before = scene.plain(&history_key(parent)).unwrap_or_default();
+    let mut text = String::from_utf8(before.to_vec()).ok()?;
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    text.push_str(&format!("{parent}\t{:X}/{:X}\tno recovery target specified\n", switch >> 32, switch & 0xFFFF_FFFF));
+    let key = history_key(child);
+    Some(Made::new(format!("{key} is there, and no segment yet"), Expect::nothing()).put(key, lzop(text.as_bytes())))
 }

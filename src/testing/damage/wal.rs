@@ -113,7 +113,10 @@ fn flip(scene: &Scene, rng: &mut Rng, at: At, bytes: &mut [u8], records: &[Recor
             Some(Made::new(format!("{key}: {what}"), expect).put(key, lzop(bytes)))
         }
         // Informational, ignored by everybody.
-        Part::Header if place % PAGE == 2 && bit == 2 => None,
+        Part::Header if place % PAGE == 2 && bit == 2 => {
+            let key = scene.model.key(at);
+            Some(Made::new(format!("{key}: {what}"), Expect::nothing()).put(key, lzop(bytes)))
+        }
         // Unused, always zero.
         Part::Header if (20..24).contains(&(place % PAGE)) => odd(scene, at, what, bytes),
         Part::Header => header(scene, at, what, bytes),

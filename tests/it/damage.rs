@@ -5,6 +5,8 @@
 //!
 //! `WALR_DAMAGE_SEEDS=N` tries N seeds of each kind (`cargo xtask damage --sweep N`).
 
+#![allow(clippy::print_stderr, reason = "a test speaks on stderr")]
+
 use std::path::{Path, PathBuf};
 use wal_r::testing::damage::{Archive, Damage, Kind, Scene};
 

@@ -59,6 +59,13 @@ impl TimelineHistory {
         TimelineHistory { timeline, ancestors: Vec::new() }
     }
 
+    /// The history of `timeline`, which left `parent` at `switch`; `before` is the parent's own history.
+    pub fn child_of(parent: TimelineId, before: Option<&TimelineHistory>, switch: Lsn, timeline: TimelineId) -> Self {
+        let mut ancestors = before.map(|history| history.ancestors.clone()).unwrap_or_default();
+        ancestors.push(Ancestor { timeline: parent, switch, reason: String::new() });
+        TimelineHistory { timeline, ancestors }
+    }
+
     /// The content of `timeline`'s history file. Every line is as the server's own reader takes it; beyond that a file
     /// without any line, or cut in the middle of its last one, is an error.
     pub fn parse(timeline: TimelineId, bytes: &[u8]) -> Result<Self, HistoryError> {
@@ -144,6 +151,12 @@ impl TimelineHistory {
             let number = SegmentNo(first.checked_add(step)?);
             number.name(self.segment_owner(number, size), size)
         })
+    }
+
+    /// The history that one of our ancestors must have. `None` for what is no ancestor, and for the oldest, which has none.
+    pub fn of_ancestor(&self, ancestor: TimelineId) -> Option<TimelineHistory> {
+        let place = self.ancestors.iter().position(|one| one.timeline == ancestor).filter(|place| *place > 0)?;
+        Some(TimelineHistory { timeline: ancestor, ancestors: self.ancestors.get(..place)?.to_vec() })
     }
 
     /// Does `other`, the history of one of our ancestors, say the same as ours up to there? Two files that disagree

@@ -182,7 +182,7 @@ finding_codes! {
         "The newest WAL (or its newest commit) is older than it may be: archiving has stopped, or the server is idle.",
         "Look at `pg_stat_archiver` on the server, and at the archiver's log.";
     SegmentMissing, "segment.missing",
-        "WAL segments are missing, and the timeline goes on behind them. Recovery ends where they begin.",
+        "WAL segments are missing that something needs which is there: later segments, a timeline that branched off behind them, or a base backup. Recovery ends where they begin.",
         "Look for them in pg_wal of the old primary and its standbys, and in other buckets; put them under their names. If they are lost: take a new base backup, and acknowledge the loss (`--ack`).";
     SegmentPartial, "segment.partial",
         "Where a segment is needed, only its `.partial` is there: the last, incomplete segment of a timeline that was left.",
@@ -199,6 +199,9 @@ finding_codes! {
     SegmentMisfit, "segment.misfit",
         "The name of a stored segment cannot exist at this cluster's segment size: from another cluster, or from before the size was changed.",
         "Nothing, if the size was changed with pg_resetwal; otherwise find out who wrote it.";
+    SegmentStray, "segment.stray",
+        "A segment's name lies so far away from all others of its timeline that no server can have written what would be between. It is passed over; some tools take what lies before it for a gap.",
+        "Find out who wrote it, and whether it is this cluster's.";
     SegmentUndecodable, "segment.undecodable",
         "The object does not decode: it is cut short, flipped, or something else altogether.",
         "Look for another copy of the segment in pg_wal of the primary and its standbys, or in another bucket.";
@@ -230,7 +233,7 @@ finding_codes! {
         "From here on the WAL was written with wal_level=minimal: no recovery leads across it.",
         "Only base backups taken after wal_level was raised again lead to later times.";
     ForkMissing, "fork.missing",
-        "A timeline's first segment, the one with its switch point, is missing while the parent's segment of the same number is there. PostgreSQL would replay the parent's past the fork and open with another history's rows; wal-r refuses to hand it over.",
+        "A timeline's first segment, the one with its switch point, is missing. Where the parent's segment of the same number is there, PostgreSQL would replay that past the fork and open with another history's rows; wal-r refuses to hand it over.",
         "Look for the child's segment in pg_wal of the server that was promoted.";
     ForkContradicts, "fork.contradicts",
         "The history file and the WAL disagree about where the timeline begins.",
@@ -241,6 +244,9 @@ finding_codes! {
     HistoryDamaged, "history.damaged",
         "A history file cannot be read as one.",
         "Copy it again from pg_wal of any server of that timeline; where the WAL shows its content, the finding says what it was.";
+    HistoryUnread, "history.unread",
+        "A history file could not be read: no codec or key for it here, or a store that did not answer. Which ways lead to its timeline is not known.",
+        "The cause is named. Audit again when it is gone.";
     HistoryDisagrees, "history.disagrees",
         "Two history files tell different stories of the same ancestor.",
         "One of them is of another cluster, or was edited.";
@@ -250,6 +256,9 @@ finding_codes! {
     TimelineStray, "timeline.stray",
         "A timeline that no base backup leads to: a test restore archived into this prefix, or the backups it needs are gone.",
         "Nothing, if you know it. No recovery by `latest` may find it newer than the server's own: see the finding on `latest`.";
+    TimelineNew, "timeline.new",
+        "The history of a timeline is there, and no segment of it yet: a promotion that happened just now, whose first segment is not full.",
+        "Nothing; its first segment comes when it is full or archive_timeout has passed. If that was long ago: look at the archiver of the new primary.";
     TimelineOther, "timeline.other",
         "Recovery to `latest` would not end where the newest WAL is: it follows another timeline.",
         "Name the timeline that you mean: `--recovery-target-timeline N`.";
@@ -265,6 +274,9 @@ finding_codes! {
     BackupPart, "backup.part",
         "A partition of a base backup is missing, empty, cut short or damaged.",
         "Restore another backup: the WAL from it onward leads to the same states.";
+    BackupChain, "backup.chain",
+        "A delta backup's chain is broken: a backup that it builds on is missing, unfinished or unreadable.",
+        "Restore another backup; look for the parent where the chain was copied from.";
     BackupTar, "backup.tar",
         "A partition decodes, but it is no sound tar archive, or holds a member that no data directory has.",
         "Restore another backup.";

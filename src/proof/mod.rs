@@ -15,8 +15,10 @@
 pub mod ack;
 pub mod facts;
 pub mod finding;
+pub mod judge;
 #[cfg(feature = "ledger")]
 pub mod ledger;
+pub mod names;
 pub mod survey;
 pub mod verdict;
 

@@ -21,7 +21,7 @@ use crate::pg::version::PgVersion;
 use crate::pg::{Lsn, SegmentNo, SegmentSize, SystemId, TimelineId};
 use crate::storage::Store;
 use futures::{StreamExt, stream};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 
 /// An archive as its names tell it.
@@ -72,6 +72,9 @@ pub struct BackupFacts {
     /// Is it what LATEST means?
     pub latest: bool,
 }
+
+/// How much later a segment must have been written for its timeline to be taken for the newer one.
+const LATER: SignedDuration = SignedDuration::from_hours(1);
 
 /// The sentinel of a base backup.
 #[derive(Debug)]
@@ -136,6 +139,66 @@ impl Survey {
     }
 }
 
+impl Survey {
+    /// The newest base backup that can be restored by name: what LATEST means.
+    pub fn latest(&self) -> Option<&BackupFacts> {
+        self.backups.iter().find(|backup| backup.latest)
+    }
+
+    /// When the newest segment of a timeline was written, as the store says.
+    pub fn written(&self, timeline: TimelineId) -> Option<Timestamp> {
+        let last = self.last_stored(timeline)?.name(timeline, self.size)?;
+        self.inventory.stored(last).iter().filter_map(|one| one.modified()).max()
+    }
+
+    /// Was the newest segment of one timeline written so much later than that of another that archivers which catch up, or
+    /// a copy, do not explain it? `false` where the store does not tell.
+    pub fn is_later(&self, one: TimelineId, than: TimelineId) -> bool {
+        match (self.written(one), self.written(than)) {
+            (Some(one), Some(than)) => one.duration_since(than) > LATER,
+            _ => false,
+        }
+    }
+
+    /// Where a timeline begins: by its own history, else by that of one that descends from it.
+    pub fn begin(&self, timeline: TimelineId) -> Option<Lsn> {
+        self.told(timeline)?.begin()
+    }
+
+    /// The history of a timeline, where its own file or that of a descendant tells it.
+    pub fn told(&self, timeline: TimelineId) -> Option<TimelineHistory> {
+        let read =
+            |node: &crate::catalog::timelines::Node| node.history.as_ref().and_then(|one| one.as_ref().ok().cloned());
+        let of = |wanted| self.timelines.iter().find(|(one, _)| *one == wanted).and_then(|(_, node)| read(node));
+        let descendant = || self.timelines.iter().find_map(|(_, node)| read(node)?.of_ancestor(timeline));
+        of(timeline).or_else(descendant)
+    }
+
+    /// Segments or a finished base backup of it are there.
+    pub fn is_alive(&self, timeline: TimelineId) -> bool {
+        self.extents.contains_key(&timeline)
+            || self.backups.iter().any(|backup| backup.timeline == timeline && backup.is_finished())
+    }
+}
+
+/// Which stretch of segments each timeline serves on the way to a history's own, oldest first. The last one is open: its
+/// end is the last number there is.
+pub fn stretches(history: &TimelineHistory, size: SegmentSize) -> Vec<(TimelineId, SegmentNo, SegmentNo)> {
+    let mut stretches = Vec::new();
+    let mut end = Some(SegmentNo(u64::MAX));
+    for span in history.spans().rev() {
+        let first = span.begin.segment(size);
+        if let Some(last) = end
+            && first <= last
+        {
+            stretches.push((span.timeline, first, last));
+            end = first.previous();
+        }
+    }
+    stretches.reverse();
+    stretches
+}
+
 /// Surveys an archive. An error only where it cannot be listed.
 pub async fn scan(store: &dyn Store) -> Answer<Survey> {
     let inventory = crate::catalog::scan::everything(store).await?;
@@ -192,6 +255,13 @@ pub async fn sentinel(store: &dyn Store, name: &BackupName) -> Answer<Sentinel> 
     })
 }
 
+/// An error and its causes in one line, for where its object is named already.
+pub fn why(error: &Error) -> String {
+    let chain = error.chain();
+    let object = error.object().map(|object| format!("{object}: "));
+    object.and_then(|object| chain.strip_prefix(&object).map(str::to_owned)).unwrap_or(chain)
+}
+
 async fn sentinels(store: &dyn Store, inventory: &Inventory) -> BTreeMap<BackupName, SentinelState> {
     let read = inventory.backups.iter().map(|(name, objects)| async move {
         let state = match objects.is_finished() {
@@ -199,9 +269,9 @@ async fn sentinels(store: &dyn Store, inventory: &Inventory) -> BTreeMap<BackupN
             true => match sentinel(store, name).await {
                 Ok(sentinel) => SentinelState::Read(Box::new(sentinel)),
                 Err(error) => match error.verdict() {
-                    Verdict::Damaged => SentinelState::Damaged(error.chain()),
+                    Verdict::Damaged => SentinelState::Damaged(why(&error)),
                     // Listed a moment ago: deleted meanwhile, so nobody knows.
-                    Verdict::Unknown | Verdict::Absent => SentinelState::Unknown(error.chain()),
+                    Verdict::Unknown | Verdict::Absent => SentinelState::Unknown(why(&error)),
                 },
             },
         };

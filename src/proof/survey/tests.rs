@@ -23,7 +23,7 @@ fn survey(store: &MemoryStore) -> Survey {
 }
 
 fn show(survey: &Survey) -> String {
-    let mut text = format!("{} by {}\n", survey.size, survey.size_from);
+    let mut text = format!("{}: {}\n", survey.size, survey.size_from);
     for (system, from) in &survey.systems {
         text += &format!("cluster {system} by {from}\n");
     }
@@ -60,7 +60,7 @@ fn a_real_archive() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/archive/wal-e-pg13");
     let survey = block_on(scan(&LocalStore::new(path))).unwrap();
     expect![[r#"
-        16 MiB by the first page of 000000020000000000000007
+        16 MiB: the first page of 000000020000000000000007
         cluster 7710553512918031522 by the first page of 000000020000000000000007
         version 13
         1: 2..=5 2..=5
@@ -82,7 +82,7 @@ fn names_alone() {
              backup base_000000010000000000000006_00000040 unfinished parts 0",
         ),
         expect![[r#"
-            16 MiB by assumed; no first page could be read: memory:///wal_005/00000003FFFFFFFF000000FF.lzo: the object does not decode: not an lzop file at byte 0
+            16 MiB: assumed; no first page could be read: memory:///wal_005/00000003FFFFFFFF000000FF.lzo: the object does not decode: not an lzop file at byte 0
             1: 1..=A 1..=7 9..=9
             3: 1..=1 1..=1 strays FFFFFFFFFF
             base_000000010000000000000003_00000040 read 0/3000028..0/3000138 LATEST
@@ -92,15 +92,15 @@ fn names_alone() {
     check(
         &fixture::store("backup base_000000010000000000000003_00000040 parts 0"),
         expect![[r#"
-        16 MiB by assumed: there is no segment
-        base_000000010000000000000003_00000040 read 0/3000028..0/3000138 LATEST
-    "#]],
+            16 MiB: assumed: there is no segment
+            base_000000010000000000000003_00000040 read 0/3000028..0/3000138 LATEST
+        "#]],
     );
     check(
         &fixture::store("key README"),
         expect![[r#"
-        16 MiB by assumed: there is no segment
-    "#]],
+            16 MiB: assumed: there is no segment
+        "#]],
     );
 }
 
@@ -141,13 +141,13 @@ fn a_page_that_is_not_at_its_place_is_not_believed() {
     check(
         &store,
         expect![[r#"
-        1 MiB by the first page of 000000010000000000000005
-        cluster 7000000000000000001 by the first page of 000000010000000000000005
-        version 15
-        1: 5..=5 5..=5
-        2: 9..=9 9..=9
-        3: 9..=9 9..=9
-    "#]],
+            1 MiB: the first page of 000000010000000000000005
+            cluster 7000000000000000001 by the first page of 000000010000000000000005
+            version 15
+            1: 5..=5 5..=5
+            2: 9..=9 9..=9
+            3: 9..=9 9..=9
+        "#]],
     );
 }
 
@@ -164,7 +164,7 @@ fn the_cluster_that_others_speak_of_decides() {
     check(
         &store,
         expect![[r#"
-            1 MiB by the first page of 000000010000000000000005
+            1 MiB: the first page of 000000010000000000000005
             cluster 7000000000000000001 by the first page of 000000010000000000000005
             cluster 9 by the first page of 000000020000000000000007
             version 15

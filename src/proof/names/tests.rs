@@ -1,0 +1,123 @@
+//! What the WAL tells of timelines whose histories are lost or wrong, and real archives.
+
+use super::{compare_with_wal, defects, reconstruct};
+use crate::layout::ObjectKey;
+use crate::pg::{Lsn, SegmentNo, SegmentSize, TimelineId};
+use crate::proof::facts::{Level, Mark, MarkKind, Outcome, SegmentFacts, SegmentProof, Times};
+use crate::proof::finding::{Defect, FindingCode};
+use crate::proof::judge::judge;
+use crate::proof::survey::{Survey, scan};
+use crate::storage::local::LocalStore;
+use crate::storage::{ObjectId, Store};
+use crate::testing::fixture;
+use std::path::Path;
+
+fn survey(store: &dyn Store) -> Survey {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(scan(store)).unwrap()
+}
+
+fn timeline(number: u32) -> TimelineId {
+    TimelineId::new(number).unwrap()
+}
+
+/// The first segment of a timeline, read and good: it begins at this place.
+fn proof(number: u32, previous: u32, at: Lsn) -> SegmentProof {
+    let size = SegmentSize::DEFAULT;
+    let name = at.segment(size).name(timeline(number), size).unwrap();
+    let kind = MarkKind::TimelineBegins { timeline: number, previous };
+    let mark = Mark { at, end: Lsn(at.0 + 0x48), kind, before: Times::default() };
+    let facts = SegmentFacts {
+        size: size.bytes() as u32,
+        system: None,
+        magic: None,
+        timelines: (previous, number),
+        first_record: None,
+        last_record: None,
+        records: 1,
+        unchecked_head: 0,
+        chained: false,
+        switched: false,
+        odd_bytes: 0,
+        odd_at: None,
+        times: Times::default(),
+        marks: vec![mark],
+        more_marks: 0,
+        carry: None,
+    };
+    let object = ObjectId { key: ObjectKey::new(format!("wal_005/{name}.lzo")), size: 1, modified: None, etag: None };
+    SegmentProof { name, object, level: Level::Records, outcome: Outcome::Good(Box::new(facts)) }
+}
+
+fn what(found: &[Defect], code: FindingCode) -> Vec<&str> {
+    found.iter().filter(|one| one.code == code).map(|one| one.what.as_str()).collect()
+}
+
+#[test]
+fn lost_histories_are_told_by_the_wal() {
+    let place = |segment: u64| fixture::place(segment, 0x60);
+    let survey = survey(&fixture::store(
+        "1: 01..05
+         2: 05..09
+         3.history: damaged
+         3: 09..0C
+         4: 0C..0D
+         backup base_000000010000000000000003_00000040 parts 0",
+    ));
+    let proofs = [proof(2, 1, place(5)), proof(3, 2, place(9)), proof(4, 3, place(0xC))];
+    let begins = super::begins(&proofs);
+    let lines = |number| super::history::must_say(&reconstruct(&survey, timeline(number), &begins).unwrap());
+    assert_eq!(lines(4), "1 0/5000060, 2 0/9000060, 3 0/C000060");
+    assert_eq!(reconstruct(&survey, timeline(5), &begins), None);
+    let mut found = defects(&survey);
+    compare_with_wal(&survey, &proofs, &mut found);
+    let missing = what(&found, FindingCode::HistoryMissing);
+    assert!(missing[0].ends_with("by the WAL it must say: 1 0/5000060"), "{missing:?}");
+    assert!(what(&found, FindingCode::HistoryDamaged)[0].ends_with("must say: 1 0/5000060, 2 0/9000060"));
+    assert_eq!(what(&found, FindingCode::ForkContradicts), [""; 0]);
+}
+
+#[test]
+fn a_history_that_contradicts_the_wal() {
+    let survey = survey(&fixture::store(
+        "1: 01..05\n2.history: 1@0/5000060\n2: 05..09\nbackup base_000000010000000000000003_00000040 parts 0",
+    ));
+    let check = |proof: SegmentProof, contradicts: bool| {
+        let mut found = Vec::new();
+        compare_with_wal(&survey, &[proof], &mut found);
+        assert_eq!(!found.is_empty(), contradicts, "{found:?}");
+    };
+    check(proof(2, 1, fixture::place(5, 0x60)), false);
+    // A page header, or an abandoned record, may lie between.
+    check(proof(2, 1, fixture::place(5, 0x60 + 24)), false);
+    check(proof(2, 1, fixture::place(5, 0x2000 + 0x60)), false);
+    check(proof(2, 1, fixture::place(5, 0x58)), true);
+    check(proof(2, 1, fixture::place(7, 0x60)), true);
+    // Timeline 0 and its like are no beginning.
+    check(proof(2, 2, fixture::place(5, 0x60)), false);
+}
+
+#[test]
+fn the_bundled_archive_is_healthy() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/archive/wal-e-pg13");
+    let survey = survey(&LocalStore::new(path));
+    assert_eq!(judge(&survey, defects(&survey)), []);
+}
+
+#[test]
+fn a_name_at_the_end_of_all_wal_costs_nothing() {
+    let store = fixture::store("1: 01..03\nbackup base_000000010000000000000003_00000040 parts 0");
+    for name in
+        ["FFFFFFFFFFFFFFFFFFFFFFFF", "FFFFFFFFFFFFFFFF000000FF", "00000001FFFFFFFF000000FF", "000000010FFFFFFF000000FF"]
+    {
+        store.insert(&format!("wal_005/{name}.lzo"), "x");
+        store.insert(&format!("wal_005/{name}.partial.lzo"), "x");
+    }
+    store.insert("wal_005/00000007.history", "1\tFFFFFFFF/FFFFFFFF\tno recovery target specified\n");
+    let began = std::time::Instant::now();
+    let survey = survey(&store);
+    let found = judge(&survey, defects(&survey));
+    assert!(found.iter().any(|one| one.code == FindingCode::SegmentStray), "{found:#?}");
+    // What is counted one by one would take hours.
+    assert!(began.elapsed().as_secs() < 60);
+    assert_eq!(SegmentNo(u64::MAX).next(), SegmentNo(u64::MAX));
+}

@@ -2,7 +2,7 @@
 //!
 //! In: the global flags and the environment. Out: [`Context`]. Never: knows a verb.
 
-use super::args::{Format, Global};
+use super::args::{Format, Global, Output};
 use super::config::{Config, Environment, Flags, Id, Kind, Setting};
 use super::console::Console;
 use super::progress;
@@ -46,7 +46,7 @@ impl Context {
     /// From flags and environment. Nothing is read yet.
     pub fn new(global: Global, flags: Flags, environment: Environment) -> Self {
         let color = environment.get("NO_COLOR").is_none();
-        let console = Console::new(global.format.unwrap_or_default(), color);
+        let console = Console::new(global.format.unwrap_or_default().into(), color);
         Context { global, flags, environment, config: OnceCell::new(), console }
     }
 
@@ -102,6 +102,11 @@ impl Context {
 
     /// How results are printed.
     pub fn format(&self) -> Format {
+        self.output().into()
+    }
+
+    /// The same for the verb that knows more forms.
+    pub fn output(&self) -> Output {
         self.global.format.unwrap_or_default()
     }
 

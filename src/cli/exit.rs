@@ -25,6 +25,7 @@
 
 use crate::error::{Class, Code};
 use crate::feed::mode::Who;
+use crate::proof::verdict::Verdict;
 use std::ffi::OsString;
 
 /// It went well.
@@ -50,17 +51,6 @@ impl From<Who> for Asker {
     }
 }
 
-/// The worst finding of an audit. In order of badness.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Worst {
-    /// Nothing found.
-    Ok,
-    /// Something that breaks no recovery today.
-    Warning,
-    /// Something that breaks recovery.
-    Critical,
-}
-
 /// `wal-fetch` failed with this code. `absent_exit` is what stands for "not in the archive": [`ABSENT`] or the flag's.
 pub fn wal_fetch(code: Code, asker: Asker, absent_exit: u8) -> u8 {
     let class = match code.class() {
@@ -83,12 +73,13 @@ pub fn wal_fetch(code: Code, asker: Asker, absent_exit: u8) -> u8 {
     }
 }
 
-/// An audit ran to its end and this was the worst it found. One that could not: [`AUDIT_INCOMPLETE`].
-pub fn audit(worst: Worst) -> u8 {
-    match worst {
-        Worst::Ok => OK,
-        Worst::Warning => 1,
-        Worst::Critical => 2,
+/// What an audit came to: [`Verdict::of`] its findings.
+pub fn audit(verdict: Verdict) -> u8 {
+    match verdict {
+        Verdict::Ok => OK,
+        Verdict::Warning => 1,
+        Verdict::Critical => 2,
+        Verdict::Unknown => AUDIT_INCOMPLETE,
     }
 }
 

@@ -7,6 +7,7 @@
 pub mod backup;
 pub mod contract;
 pub mod damage;
+pub mod exposition;
 pub mod faulty;
 pub mod fixture;
 pub mod forge;

@@ -62,9 +62,9 @@ pub struct Global {
     /// Directory with one file per setting, as `envdir` reads it
     #[arg(long, global = true, value_name = "DIR")]
     pub envdir: Option<PathBuf>,
-    /// How results are printed
+    /// How results are printed; nagios and prometheus: `audit` only
     #[arg(long, global = true, value_name = "FORMAT")]
-    pub format: Option<Format>,
+    pub format: Option<Output>,
     /// Give up on the store after this long: 30s, 5m, 1h. wal-fetch: 60s; else none
     #[arg(long, global = true, value_name = "TIME", value_parser = deadline)]
     pub deadline: Option<Duration>,
@@ -80,14 +80,37 @@ pub struct Global {
 }
 
 /// How a result is printed. Errors follow on stderr.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// One JSON document with `schema` and `version`.
+    Json,
+}
+
+/// What `--format` takes: [`Format`], and what monitoring reads.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
     /// For people.
     #[default]
     #[value(alias = "text")]
     Table,
     /// One JSON document with `schema` and `version`.
     Json,
+    /// A monitoring plugin's output.
+    Nagios,
+    /// Metrics for the textfile collector.
+    Prometheus,
+}
+
+impl From<Output> for Format {
+    fn from(output: Output) -> Self {
+        match output {
+            Output::Json => Format::Json,
+            Output::Table | Output::Nagios | Output::Prometheus => Format::Table,
+        }
+    }
 }
 
 /// What to do.

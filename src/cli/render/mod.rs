@@ -4,6 +4,7 @@
 //!
 //! JSON documents carry `schema` and `version`; LSNs are `X/Y` text, times RFC 3339 in UTC, sizes bytes.
 
+pub mod audit;
 pub mod backup_fetch;
 pub mod backup_list;
 pub mod backup_show;

@@ -1,4 +1,4 @@
-//! What is written from the code: docs/{commands,configuration,errors}.md, man pages, shell completions.
+//! What is written from the code: docs/{commands,configuration,errors,findings}.md, man pages, shell completions.
 //!
 //! In: the clap definition, the tables of settings, codes and exit codes. Out: text, and with [`generate`] files.
 //! Never: anything that is not in the code; the tests hold docs/ against it (`WALR_UPDATE=1` writes it anew).
@@ -7,6 +7,7 @@ use super::args;
 use super::config::{Setting, settings};
 use super::exit::{self, Asker};
 use crate::error::{Answer, Code, Error};
+use crate::proof::FindingCode;
 use clap_complete::{Shell, generate as completion};
 use std::fs;
 use std::io;
@@ -16,8 +17,13 @@ use std::path::Path;
 const WIDTH: usize = 100;
 
 /// The pages of docs/ that are generated: name and text.
-pub fn pages() -> [(&'static str, String); 3] {
-    [("commands.md", commands()), ("configuration.md", configuration()), ("errors.md", errors())]
+pub fn pages() -> [(&'static str, String); 4] {
+    [
+        ("commands.md", commands()),
+        ("configuration.md", configuration()),
+        ("errors.md", errors()),
+        ("findings.md", findings()),
+    ]
 }
 
 /// Write the pages, `man/` and `completions/` into a directory.
@@ -161,6 +167,25 @@ fn errors() -> String {
     text
 }
 
+fn findings() -> String {
+    let mut text = String::from(
+        "# Findings\n\n\
+         Written from the program's own table (`WALR_UPDATE=1 cargo test docs`): do not edit.\n\
+         What `audit`, `wal-verify` and `backup-verify` find in an archive. `wal-r explain CODE` shows one of them. Codes are\n\
+         an API: scripts and acknowledgements may match them.\n\n\
+         How bad a finding is depends on whom it hurts, not on its code:\n\n\
+         | severity | it means | exit code |\n|---|---|---|\n\
+         | critical | recovery from the newest usable base backup to the newest state ends early, or no base backup is usable | 2 |\n\
+         | unknown | something could not be looked at, and somebody needs it | 3 |\n\
+         | warning | only older base backups, or ways that are not the main line, need it; or it will break something soon | 1 |\n\
+         | harmless | nobody needs it, or it is acknowledged | 0 |\n",
+    );
+    for code in FindingCode::ALL {
+        text.push_str(&format!("\n## {code}\n\n{}\n\n{}\n", code.meaning(), code.next()));
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,7 +245,7 @@ mod tests {
     }
 
     /// Flags of other programs that docs may name.
-    const FOREIGN: &[&str] = &["--require-all", "--ledger", "--rebuild-ledger"];
+    const FOREIGN: &[&str] = &["--require-all", "--ledger", "--rebuild-ledger", "--ack"];
 
     #[test]
     fn every_flag_that_docs_name_exists() {

@@ -4,12 +4,13 @@
 
 use crate::commands;
 
-/// What an error code means and what to do next.
+/// What the code of an error or a finding means and what to do next.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  wal-r explain                       every code, one line each\n  \
-                        wal-r explain store.unreachable     one page")]
+                        wal-r explain store.unreachable     one page\n  \
+                        wal-r explain segment               the findings on segments")]
 pub struct Args {
-    /// The code as an error prints it; without one, all of them
+    /// The code as an error or an audit prints it; without one, all of them
     #[arg(value_name = "CODE")]
     code: Option<String>,
 }

@@ -128,7 +128,7 @@ pub enum Verb {
     St(st::Args),
     /// What the settings are, where each comes from, and whether they work
     Config(config::Args),
-    /// What an error code means and what to do next
+    /// What the code of an error or a finding means and what to do next
     Explain(explain::Args),
     /// Write docs, man pages and shell completions into a directory
     #[command(hide = true)]

@@ -10,6 +10,7 @@ pub mod backup_list;
 pub mod backup_show;
 pub mod config;
 pub mod explain;
+pub mod findings;
 pub mod st;
 
 use crate::error::{Answer, Code, Error, Verdict};

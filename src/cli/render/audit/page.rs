@@ -2,17 +2,13 @@
 //!
 //! In: [`Report`]. Out: text of at most some 110 columns, names aside. Never: leaves out a finding that counts.
 
+use super::super::findings::{self, wrapped};
 use super::super::{plain, table};
 use super::{ago, looked_at};
 use crate::commands::audit::Report;
 use crate::commands::audit::report::{Backup, Window};
+use crate::proof::Severity;
 use crate::proof::verdict::{at, signed};
-use crate::proof::{Finding, Severity};
-
-/// Columns of running text.
-const WIDTH: usize = 110;
-/// Harmless findings that are shown one by one; the rest is counted.
-const HARMLESS_SHOWN: usize = 20;
 
 /// The page.
 pub fn render(report: &Report) -> String {
@@ -20,7 +16,7 @@ pub fn render(report: &Report) -> String {
     text += &wrapped("", &plain(&report.headline()));
     text.push('\n');
     text += &facts(report);
-    text += &findings(report);
+    text += &findings::page(&report.findings);
     text += &backups(report);
     text += &steps(report);
     text
@@ -89,76 +85,6 @@ fn facts(report: &Report) -> String {
     }
     rows.push(("audited", format!("{}, in {:.1} s", at(report.began), report.took_ms as f64 / 1000.0)));
     rows.iter().map(|(name, value)| wrapped(&format!("{name:<15} "), &plain(value))).collect()
-}
-
-/// Text behind a label, later lines under the first.
-fn wrapped(label: &str, text: &str) -> String {
-    let mut lines = String::new();
-    let mut line = label.to_owned();
-    let indent = label.chars().count();
-    let mut empty = true;
-    for word in text.split_whitespace() {
-        if !empty && line.chars().count() + 1 + word.chars().count() > WIDTH {
-            lines += line.trim_end();
-            lines.push('\n');
-            line = " ".repeat(indent);
-            empty = true;
-        }
-        if !empty {
-            line.push(' ');
-        }
-        line += word;
-        empty = false;
-    }
-    lines += line.trim_end();
-    lines.push('\n');
-    lines
-}
-
-fn findings(report: &Report) -> String {
-    let mut text = String::new();
-    let counts = |finding: &&Finding| finding.severity > Severity::Harmless;
-    for finding in report.findings.iter().filter(counts) {
-        let lsn = finding.lsn.map(|lsn| format!(" at {lsn}")).unwrap_or_default();
-        text.push('\n');
-        text += &wrapped(
-            &format!("{} {}  ", finding.severity.word().to_uppercase(), finding.code),
-            &plain(&format!("{}{lsn}", finding.object)),
-        );
-        text += &wrapped("    ", &plain(&finding.what));
-        text += &wrapped("    ", &plain(&finding.consequence));
-        if !finding.hurts.is_empty() {
-            let names: Vec<String> = finding.hurts.iter().take(5).map(ToString::to_string).collect();
-            let more = finding.hurts.len().saturating_sub(names.len());
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            text += &wrapped("    hurts  ", &format!("{}{more}", names.join(", ")));
-        }
-        text += &wrapped("    next   ", &plain(&finding.next));
-    }
-    let acknowledged: Vec<&Finding> = report.findings.iter().filter(|one| one.acknowledged.is_some()).collect();
-    if !acknowledged.is_empty() {
-        text += "\nAcknowledged\n";
-        for finding in acknowledged {
-            let why = finding.acknowledged.as_deref().unwrap_or_default();
-            text += &wrapped(&format!("  {}  ", finding.code), &plain(&format!("{}: {why}", finding.object)));
-        }
-    }
-    let harmless: Vec<&Finding> = report
-        .findings
-        .iter()
-        .filter(|finding| finding.severity == Severity::Harmless && finding.acknowledged.is_none())
-        .collect();
-    if !harmless.is_empty() {
-        text += "\nHarmless\n";
-        for finding in harmless.iter().take(HARMLESS_SHOWN) {
-            text +=
-                &wrapped(&format!("  {}  ", finding.code), &plain(&format!("{}: {}", finding.object, finding.what)));
-        }
-        if harmless.len() > HARMLESS_SHOWN {
-            text += &format!("  and {} more: --format json has all\n", harmless.len() - HARMLESS_SHOWN);
-        }
-    }
-    text
 }
 
 fn backups(report: &Report) -> String {

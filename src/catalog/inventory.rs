@@ -35,6 +35,12 @@ impl Form {
     }
 }
 
+/// The order in which the stored forms of one file are tried, by whoever wants its content: what this build decodes
+/// first, else as they are listed.
+pub fn order_of_trial<T>(forms: &mut [T], stored: impl Fn(&T) -> Compression) {
+    forms.sort_by_key(|form| crate::codec::decoder(stored(form)).is_none());
+}
+
 /// One stored segment. 40 bytes; there may be millions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoredSegment {

@@ -15,7 +15,7 @@
 //! segment at or behind a switch point, the child's is not in its hands. If it is not in the archive either, handing over
 //! the parent's would let it replay past the fork.
 
-use crate::catalog::inventory::{Form, InventoryBuilder, StoredFile};
+use crate::catalog::inventory::{Form, InventoryBuilder, StoredFile, order_of_trial};
 use crate::catalog::{Inventory, scan};
 use crate::error::{Answer, Class, Code, Error, Verdict};
 use crate::feed::deliver::Landing;
@@ -194,9 +194,8 @@ impl Fetch<'_> {
         expect: Expect,
         mut damaged: Option<Error>,
     ) -> Answer<Option<Outcome>> {
-        // What this build decodes first.
         let mut forms: Vec<&StoredFile> = forms.iter().collect();
-        forms.sort_by_key(|form| crate::codec::decoder(form.stored).is_none());
+        order_of_trial(&mut forms, |form| form.stored);
         let mut vanished = None;
         for form in forms {
             let Some(got) = self.get(&form.object.key).await? else {

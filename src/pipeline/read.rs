@@ -41,7 +41,7 @@ pub struct Chunk {
 /// The end of an object that was read to its last byte.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Done {
-    /// The version that was read; its etag as the store gave it with the bytes.
+    /// The version that was read; etag and time, where they were not known before, as the store gave them with the bytes.
     pub object: ObjectId,
 }
 
@@ -152,6 +152,7 @@ async fn read(
             }
         };
         object.etag = object.etag.or(seen.etag);
+        object.modified = object.modified.or(seen.modified);
         if out.send(chunk).await.is_err() {
             let url = store.object_url(&object.key);
             return Err(StoreError::new(StoreErrorKind::Failed, url, "nobody reads any more"));
@@ -220,7 +221,7 @@ async fn stream(
     if offset != object.size {
         return Err(wrong_length(store, &object, &format!("{offset} bytes came of {}", object.size)));
     }
-    Ok(ObjectId { etag: object.etag.or(seen.etag), ..object })
+    Ok(ObjectId { etag: object.etag.or(seen.etag), modified: object.modified.or(seen.modified), ..object })
 }
 
 /// The answer is about the version that was listed.

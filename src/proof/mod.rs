@@ -19,8 +19,10 @@ pub mod judge;
 #[cfg(feature = "ledger")]
 pub mod ledger;
 pub mod names;
+pub mod segment;
 pub mod survey;
 pub mod verdict;
+pub mod walk;
 
 pub use facts::Level;
 pub use finding::{Defect, Finding, FindingCode, Severity};

@@ -62,6 +62,11 @@ impl Wal {
         Wal { shape, timeline, start: start.0, bytes: Vec::new(), prev, records: Vec::new() }
     }
 
+    /// What does not change along it.
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
     /// LSN of the next byte.
     pub fn position(&self) -> Lsn {
         Lsn(self.start + self.bytes.len() as u64)

@@ -875,4 +875,4 @@ pub(super) fn is_zero(bytes: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;

@@ -179,6 +179,50 @@ enum Stage {
     Reading(Box<Decoder>),
     /// Behind the place where reading stopped: is it damage, or the end of the WAL?
     Behind(Box<Behind>),
+    /// The first page's magic is of no known version: is the second one's, too?
+    Strange(Box<Strange>),
+}
+
+/// A first page of a version that nobody knows, until the second page says whether that is the segment's version or a
+/// flipped bit.
+#[derive(Debug)]
+struct Strange {
+    fault: WalFault,
+    magic: u16,
+    page_size: u64,
+    /// The first 16 bytes of the second page, as far as they are known.
+    second: Vec<u8>,
+}
+
+impl Strange {
+    fn new(fault: WalFault, front: &PageHeader) -> Self {
+        let stated = front.long.map(|long| long.page_size).filter(|size| size.is_power_of_two());
+        let page_size = u64::from(stated.filter(|size| (1024..=65536).contains(size)).unwrap_or(8192));
+        Strange { fault, magic: front.magic, page_size, second: Vec::new() }
+    }
+
+    /// Looks at bytes from this offset in the segment on. `Some` is the last word.
+    fn look(&mut self, offset: u64, bytes: &[u8]) -> Option<WalFault> {
+        let from = (self.page_size + self.second.len() as u64).checked_sub(offset)?;
+        let bytes = usize::try_from(from).ok().and_then(|from| bytes.get(from..))?;
+        let missing = 16usize.saturating_sub(self.second.len());
+        self.second.extend_from_slice(bytes.get(..missing).unwrap_or(bytes));
+        let (Some([m0, m1]), Some(address)) = (
+            self.second.first_chunk::<2>().copied(),
+            self.second.get(8..).and_then(|address| address.first_chunk::<8>()),
+        ) else {
+            return None;
+        };
+        let second = u16::from_le_bytes([m0, m1]);
+        let known = PgVersion::from_page_magic(second).is_some_and(|version| version >= PgVersion::OLDEST);
+        let here = Some(u64::from_le_bytes(*address)) == self.fault.lsn.0.checked_add(self.page_size);
+        let mut fault = self.fault.clone();
+        if known && here {
+            fault.kind = FaultKind::Page;
+            fault.what = format!("the first page's magic is {:04X}, the second's {second:04X}", self.magic);
+        }
+        Some(fault)
+    }
 }
 
 impl SegmentCheck {
@@ -326,20 +370,33 @@ impl SegmentCheck {
                             fault.kind,
                             FaultKind::Foreign | FaultKind::NotWal | FaultKind::Version | FaultKind::Endian
                         );
-                        if whole || fault.lsn == self.start {
+                        let strange = decoder
+                            .refused_page()
+                            .filter(|_| fault.kind == FaultKind::Version)
+                            .map(|front| Strange::new(fault.clone(), front));
+                        if let Some(strange) = strange {
+                            self.stage = Stage::Strange(Box::new(strange));
+                        } else if whole || fault.lsn == self.start {
                             return Err(self.located(fault));
+                        } else {
+                            let place = self.start.0.wrapping_add(self.seen + (before - rest.len()) as u64);
+                            let at = match decoder.pending() {
+                                Some(record) => record.unwrap_or(self.start),
+                                None => fault.lsn,
+                            };
+                            let stop = Stop { at, fault: Some(fault) };
+                            self.stage = Stage::Behind(Box::new(Behind::new(stop, decoder, place)));
                         }
-                        let place = self.start.0.wrapping_add(self.seen + (before - rest.len()) as u64);
-                        let at = match decoder.pending() {
-                            Some(record) => record.unwrap_or(self.start),
-                            None => fault.lsn,
-                        };
-                        let stop = Stop { at, fault: Some(fault) };
-                        self.stage = Stage::Behind(Box::new(Behind::new(stop, decoder, place)));
                     }
                 },
                 Stage::Behind(behind) => {
                     behind.look(rest);
+                    rest = &[];
+                }
+                Stage::Strange(strange) => {
+                    if let Some(fault) = strange.look(self.seen, rest) {
+                        return Err(self.located(fault));
+                    }
                     rest = &[];
                 }
             }
@@ -412,7 +469,7 @@ impl SegmentCheck {
                 report.timelines = (header.timeline, header.timeline);
                 return Ok(report);
             }
-            Stage::Counting(None) | Stage::Front(_) => return Ok(report),
+            Stage::Counting(None) | Stage::Front(_) | Stage::Strange(_) => return Ok(report),
         };
         if let Some(shape) = decoder.shape() {
             report.system = Some(shape.system);
@@ -435,6 +492,7 @@ impl SegmentCheck {
     fn judge(&self) -> Result<End, SegmentFault> {
         let decoder = match &self.stage {
             Stage::Front(_) | Stage::Counting(_) => return Ok(End::NotRead),
+            Stage::Strange(strange) => return Err(self.located(strange.fault.clone())),
             Stage::Behind(behind) => {
                 let fault = behind.verdict();
                 return match fault {

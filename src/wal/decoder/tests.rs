@@ -3,12 +3,12 @@ use crate::pg::{SegmentName, SegmentNo};
 use crate::testing::forge::{Shape as Form, Wal, Written};
 use proptest::prelude::*;
 
-pub(in crate::wal) const MAGICS: [u16; 11] =
+pub(crate) const MAGICS: [u16; 11] =
     [0xD087, 0xD093, 0xD097, 0xD098, 0xD101, 0xD106, 0xD10D, 0xD110, 0xD113, 0xD116, 0xD118];
 
 /// What a test writes, one after the other.
 #[derive(Debug, Clone)]
-pub(in crate::wal) enum Op {
+pub(crate) enum Op {
     Record { rmid: u8, len: usize, fill: u8 },
     Commit(i64),
     Fill,
@@ -17,7 +17,7 @@ pub(in crate::wal) enum Op {
     ToEnd { short: u64 },
 }
 
-pub(in crate::wal) fn ops() -> impl Strategy<Value = Vec<Op>> {
+pub(crate) fn ops() -> impl Strategy<Value = Vec<Op>> {
     let len = prop_oneof![4 => 0usize..300, 2 => 0usize..20_000, 1 => 0usize..2_500_000];
     let op = prop_oneof![
         12 => (2u8..20, len, any::<u8>()).prop_map(|(rmid, len, fill)| Op::Record { rmid, len, fill }),
@@ -30,7 +30,7 @@ pub(in crate::wal) fn ops() -> impl Strategy<Value = Vec<Op>> {
     prop::collection::vec(op, 1..25)
 }
 
-pub(in crate::wal) fn form() -> impl Strategy<Value = Form> {
+pub(crate) fn form() -> impl Strategy<Value = Form> {
     (prop::sample::select(&MAGICS[..]), 10u32..=16, 20u32..=22).prop_map(|(magic, page, size)| Form {
         magic,
         page_size: 1 << page,
@@ -39,9 +39,14 @@ pub(in crate::wal) fn form() -> impl Strategy<Value = Form> {
     })
 }
 
-pub(in crate::wal) fn write(form: Form, ops: &[Op]) -> Wal {
+pub(crate) fn write(form: Form, ops: &[Op]) -> Wal {
     let mut wal = Wal::new(form, TimelineId::FIRST, SegmentNo(5));
-    let version = PgVersion::from_page_magic(form.magic).unwrap();
+    write_on(&mut wal, ops);
+    wal
+}
+
+pub(crate) fn write_on(wal: &mut Wal, ops: &[Op]) {
+    let version = PgVersion::from_page_magic(wal.shape().magic).unwrap();
     for op in ops {
         match *op {
             Op::Record { rmid, len, fill } => drop(wal.record(rmid, 0, 9, &vec![fill; len])),
@@ -59,7 +64,6 @@ pub(in crate::wal) fn write(form: Form, ops: &[Op]) -> Wal {
             }
         }
     }
-    wal
 }
 
 /// The naive model: the whole stretch in memory, page headers cut out, records one after the other.

@@ -83,6 +83,13 @@ fn segments_end_in_three_ways() {
     }
 }
 
+/// The same WAL as another version would mark it.
+fn with_magic(bytes: &[u8], magic: u16) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    bytes.chunks_mut(8192).for_each(|page| page[..2].copy_from_slice(&magic.to_le_bytes()));
+    bytes
+}
+
 #[test]
 fn the_whole_segment_is_wrong() {
     let shape = Shape::default();
@@ -118,8 +125,13 @@ fn the_whole_segment_is_wrong() {
     starts(fault(expect, &edit(4, &2u32.to_le_bytes())), "Foreign at 0/600000: a page of timeline 2 in a file of 1");
     // The parent's segment under the child's name: nothing in it begins the child's timeline.
     starts(fault(Expect { file: name.on(two()), ..expect }, &good), "Foreign at 0/600000: every page is of timeline 1");
-    starts(fault(expect, &edit(0, &0xD07Eu16.to_le_bytes())), "Version at 0/600000: WAL of PostgreSQL 9.4");
-    starts(fault(expect, &edit(0, &0xD120u16.to_le_bytes())), "Version at 0/600000: WAL with page magic D120");
+    // A version that nobody knows is no damage where all of the segment is of it; one flipped bit is.
+    starts(fault(expect, &with_magic(&good, 0xD07E)), "Version at 0/600000: WAL of PostgreSQL 9.4");
+    starts(fault(expect, &with_magic(&good, 0xD120)), "Version at 0/600000: WAL with page magic D120");
+    starts(
+        fault(expect, &edit(0, &0xD111u16.to_le_bytes())),
+        "Page at 0/600000: the first page's magic is D111, the second's D110",
+    );
     let mut swapped = edit(0, &0xD110u16.to_be_bytes());
     swapped[8..16].reverse();
     starts(fault(expect, &swapped), "Endian at 0/600000: WAL of PostgreSQL 15 from a big-endian machine");
@@ -136,9 +148,7 @@ fn codes_and_hints() {
     let expect = Expect::new(name);
     assert_eq!(error(&good[..100], expect).code(), Code::DamagedSegment);
     assert_eq!(error(&good, Expect { system: Some(SystemId(1)), ..expect }).code(), Code::DamagedForeign);
-    let mut future = good.clone();
-    future[0] = 0x2A;
-    let error = error(&future, expect);
+    let error = error(&with_magic(&good, 0xD12A), expect);
     assert_eq!(error.code(), Code::DamagedCodec);
     assert!(error.to_string().starts_with("WAL segment 000000010000000000000005: WAL with page magic D12A"), "{error}");
 }

@@ -281,7 +281,8 @@ fn card(finding: &Finding, page: &mut String) {
         let _ = write!(page, "<dt>Consequence</dt><dd>{}</dd>", prose(&finding.consequence));
     }
     if !finding.hurts.is_empty() {
-        let names: Vec<String> = finding.hurts.iter().take(5).map(|name| format!("<div><code>{name}</code></div>")).collect();
+        let names: Vec<String> =
+            finding.hurts.iter().take(5).map(|name| format!("<div><code>{name}</code></div>")).collect();
         let more = finding.hurts.len().saturating_sub(names.len());
         let more = if more > 0 { format!("and {more} more") } else { String::new() };
         let _ = write!(page, "<dt>Hurts</dt><dd>{}{more}</dd>", names.concat());

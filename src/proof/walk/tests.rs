@@ -1,0 +1,381 @@
+use super::*;
+use crate::pg::{Lsn, SegmentName, TimelineId};
+use crate::proof::facts::{Forgetful, Outcome};
+use crate::proof::survey;
+use crate::storage::memory::MemoryStore;
+use crate::testing::forge::{Shape, Wal};
+use crate::testing::lzop::lzop;
+use crate::wal::decoder::tests::{Op, form, ops, write};
+use expect_test::{Expect, expect};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+fn timeline(number: u32) -> TimelineId {
+    TimelineId::new(number).unwrap()
+}
+
+/// Segments by name, as the archive holds them.
+type Files = BTreeMap<String, Vec<u8>>;
+
+fn store(files: &Files) -> Arc<MemoryStore> {
+    let store = MemoryStore::new();
+    for (name, bytes) in files {
+        let stored = if name.ends_with(".lzo") { lzop(bytes) } else { bytes.clone() };
+        store.insert(&format!("wal_005/{name}"), stored);
+    }
+    Arc::new(store)
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(future)
+}
+
+/// Walks an archive, cut as told.
+fn walk_cut(
+    store: &Arc<MemoryStore>,
+    selection: &Selection,
+    level: Level,
+    cut: (usize, usize),
+    memory: &mut dyn Memory,
+) -> Walked {
+    block_on(async {
+        let survey = survey::scan(&**store).await.unwrap();
+        let reader = Reader { store: store.clone(), budget: Budget::new(4 << 20), advance: Arc::new(|_| {}) };
+        let cut = Cut { workers: cut.0, longest: Some(cut.1) };
+        run::run(reader, &survey, selection, level, cut, memory).await.unwrap()
+    })
+}
+
+const SEQUENTIAL: (usize, usize) = (1, usize::MAX);
+
+fn walked(files: &Files, level: Level) -> Walked {
+    walk_cut(&store(files), &Selection::all(), level, SEQUENTIAL, &mut Forgetful)
+}
+
+/// What counts of a walk: everything but how much was read for it.
+fn shown(walked: &Walked) -> String {
+    let proofs: Vec<_> = walked.proofs.iter().map(|proof| (proof.name, &proof.outcome)).collect();
+    // Forms that serve nobody are not joined to what lies before them.
+    let others: Vec<_> =
+        walked.others.iter().map(|proof| (&proof.object.key, matches!(proof.outcome, Outcome::Good(_)))).collect();
+    format!("{proofs:#?}\n{others:?}\n{:#?}\n{:?}\n{:?}", walked.defects, walked.unchecked, walked.unread)
+}
+
+fn lines(walked: &Walked) -> Vec<String> {
+    let lsn = |lsn: Option<Lsn>| lsn.map(|lsn| lsn.to_string()).unwrap_or_default();
+    walked.defects.iter().map(|one| format!("{} {} {}: {}", one.code, one.object, lsn(one.lsn), one.what)).collect()
+}
+
+/// The files of a stretch of WAL; without the last one, which is not finished, unless it is.
+fn files(wal: &Wal) -> Files {
+    let whole = wal.segments().len() - usize::from(wal.left_in_segment() < wal.shape().size.bytes());
+    wal.segments().into_iter().take(whole).map(|(name, bytes)| (name.to_string(), bytes)).collect()
+}
+
+/// A timeline and a child that leaves it at its end, and goes on as told: the files of both, and the history.
+fn forked(parent: &Wal, behind: &[Op], child: &[Op]) -> (Files, Wal, Wal) {
+    let switch = parent.position();
+    let (mut old, mut new) = (parent.clone(), parent.clone());
+    new.promote(timeline(2));
+    crate::wal::decoder::tests::write_on(&mut old, behind);
+    crate::wal::decoder::tests::write_on(&mut new, child);
+    let mut all = files(&old);
+    let size = parent.shape().size;
+    // Where the switch lies at a segment's start, that segment is the child's first.
+    let from = switch.segment(size);
+    all.extend(
+        files(&new).into_iter().filter(|(name, _)| name.parse::<SegmentName>().unwrap().number(size).unwrap() >= from),
+    );
+    all.insert("00000002.history".to_owned(), format!("1\t{switch}\tno recovery target specified\n").into_bytes());
+    (all, old, new)
+}
+
+fn records_of(walked: &Walked, on: u32) -> u64 {
+    let good = walked.proofs.iter().filter(|proof| proof.name.timeline().get() == on);
+    good.map(|proof| match &proof.outcome {
+        Outcome::Good(facts) => facts.records,
+        other => panic!("{} is {other:?}", proof.name),
+    })
+    .sum()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    /// Healthy WAL of any version, size and layout, with a promotion: no defect, every record counted once, nothing
+    /// unchecked but at the very beginning; and the same however it was cut, by however many workers.
+    #[test]
+    fn clean_wal_has_no_defects(
+        form in form(),
+        before in ops(),
+        behind in ops(),
+        child in ops(),
+        workers in 2usize..6,
+        longest in 1usize..4,
+    ) {
+        let parent = write(form, &before);
+        let (files, old, _) = forked(&parent, &behind, &child);
+        let store = store(&files);
+        let all = Selection::all();
+        let sequential = walk_cut(&store, &all, Level::Records, SEQUENTIAL, &mut Forgetful);
+        prop_assert_eq!(&lines(&sequential), &Vec::<String>::new());
+        let first = u64::from(!sequential.proofs.is_empty());
+        prop_assert!(sequential.unchecked.segments <= first + 1 && sequential.unchecked.head_bytes == 0,
+            "{:?}", sequential.unchecked);
+        let end = files.keys().filter(|name| name.starts_with("00000001")).count() as u64 * form.size.bytes();
+        let base = SegmentNo(5).start(form.size).unwrap().0;
+        let whole = old.records().iter().filter(|record| record.end.0 <= base + end).count() as u64;
+        prop_assert_eq!(records_of(&sequential, 1), whole);
+        let parallel = walk_cut(&store, &all, Level::Records, (workers, longest), &mut Forgetful);
+        prop_assert_eq!(shown(&parallel), shown(&sequential));
+        // Newest first, as with a budget.
+        let budget = Selection { budget_bytes: Some(u64::MAX - 1), ..Selection::all() };
+        let reversed = walk_cut(&store, &budget, Level::Records, (workers, longest), &mut Forgetful);
+        prop_assert_eq!(shown(&reversed), shown(&sequential));
+        for level in [Level::Decode, Level::Headers] {
+            let walked = walk_cut(&store, &all, level, (workers, longest), &mut Forgetful);
+            prop_assert_eq!(lines(&walked), Vec::<String>::new());
+        }
+    }
+
+    /// One bit anywhere: it is found, where it is, and all cuts tell the same.
+    #[test]
+    fn any_flipped_bit_is_found(
+        form in form(),
+        before in ops(),
+        child in ops(),
+        place: prop::sample::Index,
+        bit in 0u8..8,
+        workers in 2usize..5,
+        longest in 1usize..4,
+    ) {
+        let parent = write(form, &before);
+        let (mut files, old, new) = forked(&parent, &[], &child);
+        let names: Vec<String> = files.keys().filter(|name| name.len() == 24).cloned().collect();
+        prop_assume!(!names.is_empty());
+        let size = form.size.bytes();
+        let at = place.index(names.len() * size as usize);
+        let (name, offset) = (&names[at / size as usize], at % size as usize);
+        files.get_mut(name).unwrap()[offset] ^= 1 << bit;
+        let start = name.parse::<SegmentName>().unwrap().start(form.size).unwrap();
+        let damage = Lsn(start.0 + offset as u64);
+        let store = store(&files);
+        let sequential = walk_cut(&store, &Selection::all(), Level::Records, SEQUENTIAL, &mut Forgetful);
+        let parallel = walk_cut(&store, &Selection::all(), Level::Records, (workers, longest), &mut Forgetful);
+        prop_assert_eq!(shown(&parallel), shown(&sequential));
+        let wal = if name.starts_with("00000001") { &old } else { &new };
+        found(&sequential, wal, form, name, damage, offset)?;
+    }
+}
+
+/// The damage at this place is found; unless nothing can find it.
+fn found(walked: &Walked, wal: &Wal, form: Shape, name: &str, damage: Lsn, offset: usize) -> Result<(), TestCaseError> {
+    let in_page = damage.0 % u64::from(form.page_size);
+    // The flag that says whether a backup is running, on pages that are read for their records: nothing tells.
+    let informational = in_page == 2 && offset > 2;
+    let record = wal.records().iter().rfind(|record| record.start <= damage);
+    let on = name.parse::<SegmentName>().unwrap().timeline();
+    let last_of_its_timeline = walked.proofs.iter().rfind(|proof| proof.name.timeline() == on);
+    let crosses = record.is_some_and(|record| {
+        record.end > damage
+            && last_of_its_timeline.is_some_and(|proof| {
+                let end = proof.name.start(form.size).unwrap().0 + form.size.bytes();
+                record.end.0 > end && proof.name.to_string() == name
+            })
+    });
+    if walked.defects.is_empty() {
+        let first_record_before =
+            walked.proofs.first().is_some_and(|proof| proof.name.start(form.size).unwrap() == damage);
+        prop_assert!(
+            informational || crosses || first_record_before || in_page == 2 || is_timeline(in_page),
+            "not found: {damage} in {name}"
+        );
+        return Ok(());
+    }
+    // Near: from the start of the record to the page behind the damage.
+    let page = u64::from(form.page_size);
+    let low = record.map_or(0, |record| record.start.0).min(damage.0 / page * page);
+    let high = damage.0.max(record.map_or(0, |record| record.end.0)) + 2 * page + 64;
+    let near = |lsn: Lsn| (low..=high).contains(&lsn.0) || lsn.0 == damage.0 / form.size.bytes() * form.size.bytes();
+    prop_assert!(
+        walked.defects.iter().any(|one| one.lsn.is_none_or(near)),
+        "{damage} in {name}: {low:X}..{high:X}: {:?}",
+        lines(walked)
+    );
+    Ok(())
+}
+
+/// A page's timeline can rise without anybody noticing, as long as no page behind it is of an earlier one.
+fn is_timeline(in_page: u64) -> bool {
+    (4..8).contains(&in_page)
+}
+
+/// Two segments and a bit, then a promotion in the third; nothing crosses the first border, a record the second.
+fn small() -> (Files, Wal, Wal) {
+    let mut parent = Wal::new(Shape::default(), TimelineId::FIRST, SegmentNo(5));
+    for second in 0..50 {
+        parent.commit(second as u32, 700_000_000_000_000 + second * 1_000_000);
+    }
+    parent.fill();
+    while parent.left_in_segment() > 9000 {
+        parent.record(10, 0, 7, &[3; 5000]);
+    }
+    parent.record(10, 0, 7, &[4; 20_000]);
+    parent.commit(8, 700_000_100_000_000);
+    forked(&parent, &[Op::Fill], &[Op::Commit(5), Op::Record { rmid: 10, len: 3_000_000, fill: 1 }, Op::Switch])
+}
+
+#[track_caller]
+fn check(edit: impl FnOnce(&mut Files), expected: Expect) {
+    let (mut files, ..) = small();
+    edit(&mut files);
+    let walked = walked(&files, Level::Records);
+    expected.assert_eq(&lines(&walked).join("\n"));
+    let parallel = walk_cut(&store(&files), &Selection::all(), Level::Records, (3, 1), &mut Forgetful);
+    alike(&parallel, &walked);
+}
+
+#[track_caller]
+fn alike(one: &Walked, other: &Walked) {
+    let (one, other) = (shown(one), shown(other));
+    let differ = one.lines().zip(other.lines()).find(|(one, other)| one != other);
+    assert!(one == other, "{differ:?}");
+}
+
+const FIVE: &str = "000000010000000000000005";
+const SIX: &str = "000000010000000000000006";
+const SEVEN: &str = "000000010000000000000007";
+const CHILD: &str = "000000020000000000000007";
+
+#[test]
+fn what_is_found_and_how_it_is_told() {
+    check(|_| {}, expect![[""]]);
+    let (healthy, ..) = small();
+    assert_eq!(healthy.len(), 7, "{:?}", healthy.keys());
+    check(
+        |files| files.get_mut(FIVE).unwrap()[500_000] ^= 1,
+        expect![
+            "segment.record memory:///wal_005/000000010000000000000005 0/579B30: the record's CRC is 5fb118d2, computed 63813212"
+        ],
+    );
+    // The record that crosses from 6 into 7 and into the child's 7: nobody can say which file is wrong.
+    check(
+        |files| files.get_mut(SIX).unwrap()[1_048_000] ^= 1,
+        expect![[r#"
+        segment.seam 000000010000000000000006 and memory:///wal_005/000000010000000000000007 0/6FEA70: the record's CRC is 8871dec7, computed 1e703fdc
+        segment.seam 000000010000000000000006 and memory:///wal_005/000000020000000000000007 0/6FEA70: the record's CRC is 8871dec7, computed 1e703fdc"#]],
+    );
+    check(
+        |files| files.get_mut(SEVEN).unwrap()[100] ^= 1,
+        expect![
+            "segment.seam 000000010000000000000006 and memory:///wal_005/000000010000000000000007 0/6FEA70: the record's CRC is 8871dec7, computed a08e2e1e"
+        ],
+    );
+    check(
+        |files| files.get_mut(CHILD).unwrap()[100] ^= 1,
+        expect![
+            "segment.seam 000000010000000000000006 and memory:///wal_005/000000020000000000000007 0/6FEA70: the record's CRC is 8871dec7, computed a08e2e1e"
+        ],
+    );
+    check(
+        |files| files.get_mut(SIX).unwrap()[8192..12288].fill(0),
+        expect![
+            "segment.page memory:///wal_005/000000010000000000000006 0/602000: a page of zeros where the WAL should go on"
+        ],
+    );
+    check(
+        |files| files.get_mut(SIX).unwrap().truncate(600_000),
+        expect!["segment.size memory:///wal_005/000000010000000000000006 0/6927C0: cut short: 600000 bytes of 1048576"],
+    );
+    check(|files| drop(files.insert(SIX.to_owned(), Vec::new())), expect![[""]]);
+    check(
+        |files| drop(files.insert(SIX.to_owned(), healthy[FIVE].clone())),
+        expect![
+            "segment.foreign memory:///wal_005/000000010000000000000006 0/600000: the segment says that it starts at 0/500000, which is 000000010000000000000005"
+        ],
+    );
+    check(
+        |files| files.get_mut(SIX).unwrap().fill(0),
+        expect!["segment.page memory:///wal_005/000000010000000000000006 0/600000: no WAL but zeros"],
+    );
+    check(|files| drop(files.remove(SIX)), expect![[""]]);
+    // The parent's segment under the child's name.
+    check(
+        |files| drop(files.insert(CHILD.to_owned(), healthy[SEVEN].clone())),
+        expect![
+            "segment.foreign memory:///wal_005/000000020000000000000007 0/700000: every page is of timeline 1 or earlier, and no record begins timeline 2"
+        ],
+    );
+    // Two forms.
+    check(|files| drop(files.insert(format!("{SIX}.lzo"), healthy[SIX].clone())), expect![[""]]);
+    check(
+        |files| drop(files.insert(format!("{SIX}.lzo"), healthy[FIVE].clone())),
+        expect![
+            "segment.differs memory:///wal_005/000000010000000000000006 : 000000010000000000000006 validates, 000000010000000000000006.lzo is damaged (the segment says that it starts at 0/500000, which is 000000010000000000000005)"
+        ],
+    );
+    check(
+        |files| drop(files.insert(format!("{SIX}.zst"), vec![0x28, 0xB5, 0x2F, 0xFD])),
+        expect![
+            "segment.unread memory:///wal_005/000000010000000000000006 : 000000010000000000000006 validates, 000000010000000000000006.zst could not be judged (this build cannot decode .zst objects)"
+        ],
+    );
+    check(
+        |files| {
+            for name in [FIVE, SIX, SEVEN] {
+                files.remove(name);
+                files.insert(format!("{name}.zst"), vec![0x28, 0xB5, 0x2F, 0xFD]);
+            }
+        },
+        expect![
+            "segment.unread 000000010000000000000005 to 000000010000000000000007 : this build cannot decode .zst objects"
+        ],
+    );
+    // Another cluster's, whole in itself.
+    let other = Shape { system: crate::pg::SystemId(42), ..Shape::default() };
+    let mut foreign = Wal::new(other, TimelineId::FIRST, SegmentNo(6));
+    foreign.commit(3, 4);
+    foreign.switch();
+    check(
+        |files| drop(files.insert(SIX.to_owned(), foreign.segments().swap_remove(0).1)),
+        expect![
+            "segment.foreign memory:///wal_005/000000010000000000000006 : it is of the cluster with system identifier 42, the archive's is 7000000000000000001"
+        ],
+    );
+    // Another version, which nobody knows.
+    check(
+        |files| files.get_mut(SIX).unwrap().chunks_mut(8192).for_each(|page| page[0] = 0x2A),
+        expect![
+            "segment.unread memory:///wal_005/000000010000000000000006 : WAL with page magic D12A, of a version not supported; known are 9.5 to 18"
+        ],
+    );
+    // A broken `.partial` hurts nobody where the whole segment is there.
+    check(
+        |files| drop(files.insert(format!("{SEVEN}.partial"), healthy[SIX].clone())),
+        expect![
+            "segment.foreign memory:///wal_005/000000010000000000000007.partial 0/700000: the segment says that it starts at 0/600000, which is 000000010000000000000006"
+        ],
+    );
+    check(
+        |files| {
+            files.remove(SEVEN);
+            let mut partial = healthy[SEVEN].clone();
+            partial[500_000..].fill(0);
+            files.insert(format!("{SEVEN}.partial"), partial);
+        },
+        expect![[""]],
+    );
+    check(
+        |files| drop(files.insert("00000002.history".to_owned(), b"1\t0/707000\tat a place of its own\n".to_vec())),
+        expect![
+            "fork.contradicts memory:///wal_005/000000020000000000000007 0/703910: the history of timeline 2 says that it begins at 0/707000, and the WAL begins it at 0/703910"
+        ],
+    );
+    check(
+        |files| files.get_mut(FIVE).unwrap()[20] = 1,
+        expect![
+            "segment.odd memory:///wal_005/000000010000000000000005 0/500014: 1 bytes that no checksum covers are not zero, the first at 0/500014"
+        ],
+    );
+}

@@ -23,6 +23,7 @@ pub mod segment;
 pub mod survey;
 pub mod verdict;
 pub mod walk;
+pub mod windows;
 
 pub use facts::Level;
 pub use finding::{Defect, Finding, FindingCode, Severity};

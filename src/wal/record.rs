@@ -20,6 +20,9 @@ pub const RM_XLOG: u8 = 0;
 /// The resource manager of transactions.
 pub const RM_XACT: u8 = 1;
 
+/// The resource manager of databases.
+pub const RM_DATABASE: u8 = 4;
+
 /// `xl_info` of XLOG_SWITCH, masked.
 pub const XLOG_SWITCH: u8 = 0x40;
 /// `xl_info` of XLOG_OVERWRITE_CONTRECORD, masked.
@@ -98,7 +101,7 @@ impl RecordHeader {
     pub(super) fn kept(&self) -> usize {
         match (self.rmid, self.info & 0x70) {
             (RM_XACT, 0x30 | 0x40) => KEPT_PREPARED,
-            (RM_XLOG | RM_XACT, _) => KEPT,
+            (RM_XLOG | RM_XACT | RM_DATABASE, _) => KEPT,
             _ => 0,
         }
     }
@@ -189,6 +192,13 @@ pub enum Kind {
         /// As above.
         wal_level: i32,
     },
+    /// DBASE_CREATE by copying files (the only way up to 14): replay copies the whole directory of the template anew.
+    DatabaseCopied {
+        /// OID of the new database.
+        database: u32,
+        /// OID of its tablespace.
+        tablespace: u32,
+    },
     /// Anything else.
     Other,
 }
@@ -202,6 +212,7 @@ impl Kind {
         let known = match header.rmid {
             RM_XLOG => main_data(body).and_then(|data| xlog(header, data, version)),
             RM_XACT => main_data(body).and_then(|data| xact(header, data, version)),
+            RM_DATABASE if header.info & 0xF0 == 0 => main_data(body).and_then(database_copied),
             _ => None,
         };
         known.unwrap_or(Kind::Other)
@@ -278,6 +289,11 @@ fn xlog(header: &RecordHeader, mut data: &[u8], version: PgVersion) -> Option<Ki
         XLOG_OVERWRITE => Kind::OverwriteContrecord { abandoned: Lsn(int64(data)?), time: time(data)? },
         _ => return None,
     })
+}
+
+/// `xl_dbase_create_rec`, which is `xl_dbase_create_file_copy_rec` since 15.
+fn database_copied(mut data: &[u8]) -> Option<Kind> {
+    Some(Kind::DatabaseCopied { database: int32(&mut data)?, tablespace: int32(&mut data)? })
 }
 
 fn xact(header: &RecordHeader, mut data: &[u8], version: PgVersion) -> Option<Kind> {

@@ -68,6 +68,8 @@ fn what_the_log_says_of_itself() {
     check(15, 0, 0xD0, &overwrite, Kind::OverwriteContrecord { abandoned: Lsn(0x0123_4568), time });
     check(11, 0, 0x60, &ints(&[100, 8, 0, 64, 1, 0]), Kind::ParameterChange { wal_level: 1 });
     check(12, 0, 0x60, &ints(&[100, 8, 10, 0, 64, 2, 0]), Kind::ParameterChange { wal_level: 2 });
+    check(15, 4, 0x00, &ints(&[16400, 1663, 1, 1663]), Kind::DatabaseCopied { database: 16400, tablespace: 1663 });
+    check(15, 4, 0x10, &ints(&[16400, 1663]), Kind::Other); // page by page, or a drop
     check(15, 0, 0x20, &[], Kind::Other);
     check(15, 10, 0x00, &[1, 2, 3], Kind::Other);
 }

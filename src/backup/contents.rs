@@ -23,6 +23,8 @@ const MAX_HELD_BACK: u64 = 1 << 20;
 const MOST_NAMES: usize = 100;
 /// WAL segments within a partition whose names are kept; honest ones hold a few.
 const MOST_SEGMENTS: usize = 10_000;
+/// Landmarks that are kept; honest backups have a few dozen.
+const MOST_LANDMARKS: usize = 100_000;
 /// Databases below this number were made by initdb.
 const FIRST_USER_OID: u32 = 16_384;
 
@@ -164,7 +166,9 @@ impl Names {
 impl Contents {
     /// What its name tells.
     fn note(&mut self, path: &MemberPath) {
-        self.landmarks.extend(landmark(path));
+        if self.landmarks.len() < MOST_LANDMARKS {
+            self.landmarks.extend(landmark(path));
+        }
         let Some((b"pg_wal" | b"pg_xlog", name)) = path.split() else { return };
         let name: Option<SegmentName> = std::str::from_utf8(name).ok().and_then(|name| name.parse().ok());
         if let Some(name) = name.filter(|_| self.segments.len() < MOST_SEGMENTS) {
@@ -439,7 +443,7 @@ impl<R: BufRead, S: Sink> Work<'_, R, S> {
 }
 
 /// Of no use in a restored directory.
-fn is_of_no_use(path: &MemberPath) -> bool {
+pub fn is_of_no_use(path: &MemberPath) -> bool {
     let tool = path.parts().any(|part| part == b".wal-e" || part == b"lost+found");
     tool || matches!(path.as_bytes(), b"postmaster.pid" | b"postmaster.opts")
 }
@@ -449,12 +453,14 @@ fn is_held_back(path: &MemberPath) -> bool {
 }
 
 /// What a file tells about the whole, by its path: itself, or its directory with a slash at the end. Only what initdb
-/// makes and nothing takes away: databases of its own numbers, the first mapping of catalogs to files, the commit log.
+/// makes and nothing takes away (databases of its own numbers, the first mapping of catalogs to files, the commit log), and
+/// which tablespaces have files.
 pub fn landmark(path: &MemberPath) -> Option<String> {
     let path = std::str::from_utf8(path.as_bytes()).ok()?;
     match path.split('/').collect::<Vec<_>>().as_slice() {
         ["global", "pg_filenode.map"] => Some(path.to_owned()),
         [log @ ("pg_xact" | "pg_clog"), _] => Some(format!("{log}/")),
+        ["pg_tblspc", oid, _, ..] => Some(format!("pg_tblspc/{oid}/")),
         ["base", database, name] => {
             let number: u32 = database.parse().ok()?;
             let kept = matches!(*name, "PG_VERSION" | "pg_filenode.map");

@@ -112,5 +112,22 @@ pub fn wal_e(listed: Vec<(PartName, Compression, ObjectId)>) -> Result<Vec<Parti
     Err(Incomplete::Missing(missing))
 }
 
+/// WAL-E closes a partition when the next file would bring it to so many bytes...
+const FULL_BYTES: u64 = 1_610_612_736;
+/// ... or when it has so many members.
+const FULL_MEMBERS: u64 = 6_144;
+/// Members that vanished while it was written are not in it: it may be full with so many fewer.
+const VANISHED_MEMBERS: u64 = 200;
+
+/// Can a partition behind the last one be lost, by how WAL-E cuts them? `members` and `bytes` are those of the last one
+/// that is there, `lacks_bytes` what the sentinel counts beyond all of them. Where this says no, files vanished.
+/// Source: WAL-E `wal_e/tar_partition.py` (`PARTITION_MAX_SZ`, `PARTITION_MAX_MEMBERS`).
+pub fn may_lack_last(members: u64, bytes: u64, lacks_bytes: u64) -> bool {
+    let by_members = members + VANISHED_MEMBERS >= FULL_MEMBERS;
+    // Then the lost one began with a file that did not fit.
+    let by_bytes = bytes.saturating_add(lacks_bytes) >= FULL_BYTES;
+    lacks_bytes > 0 && (by_members || by_bytes)
+}
+
 #[cfg(test)]
 mod tests;

@@ -102,6 +102,12 @@ pub struct Effort {
 }
 
 impl Effort {
+    /// Partitions at once, where nobody says: decoding keeps about one core busy for each; a remote store is waited for
+    /// besides.
+    pub fn workers_for(store: &dyn Store, cores: usize) -> usize {
+        if store.capabilities().remote { (cores * 2).clamp(4, 16) } else { cores.clamp(1, 16) }
+    }
+
     /// Stored bytes in flight.
     pub fn budget_bytes(self) -> usize {
         (6 << 20) + self.workers * (1 << 20)
@@ -426,6 +432,16 @@ impl Restore {
         let (Some((control, control_bytes)), Some(start)) = (whole.control, whole.start) else {
             return Err(Error::new(Code::InternalBug, "a whole backup without a beginning").on(self.backup));
         };
+        let mut warnings = whole.remarks;
+        if whole.lacks_bytes > 0 {
+            let fewer = format!(
+                "{} bytes fewer than the sentinel counts ({}): files that vanished while the backup was taken are not in \
+                 it, which replay makes good. A partition missing at the end would look the same.",
+                whole.lacks_bytes,
+                self.expanded_bytes.unwrap_or_default()
+            );
+            warnings.insert(0, fewer);
+        }
         let pages = self.verify_pages.then(|| {
             let checksums = control.has_page_checksums() && control.block_size as usize == pages::PAGE;
             let label = whole.label.as_ref().map(|(label, _)| label.start);
@@ -439,7 +455,7 @@ impl Restore {
             map: whole.map,
             start,
             pages,
-            warnings: whole.remarks,
+            warnings,
         })
     }
 

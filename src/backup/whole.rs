@@ -52,6 +52,9 @@ pub struct Whole {
     pub faults: Vec<Fault>,
     /// What a person should know, whole sentences.
     pub remarks: Vec<String>,
+    /// Bytes of files that the sentinel counts beyond what was met: of files that vanished while the backup was taken, or
+    /// of a partition missing at the end.
+    pub lacks_bytes: u64,
     /// pg_control, and its bytes.
     pub control: Option<(ControlFile, Vec<u8>)>,
     /// backup_label, and its bytes. `None` beside a fault, or in a backup of a server that was down.
@@ -114,11 +117,7 @@ fn sums(claims: &Claims, found: &Contents, whole: &mut Whole) {
                 found.file_bytes
             ),
         ),
-        Some(promised) if found.file_bytes < promised && claims.complete => whole.remarks.push(format!(
-            "{} bytes fewer than the sentinel counts ({promised}): files that vanished while the backup was taken \
-             are not in it, which replay makes good. A partition missing at the end would look the same.",
-            promised - found.file_bytes
-        )),
+        Some(promised) if claims.complete => whole.lacks_bytes = promised - found.file_bytes,
         Some(_) => {}
         None => whole
             .remarks

@@ -106,6 +106,7 @@ impl Call {
                 };
                 exit::wal_fetch(code, asker, args.absent_exit)
             }
+            Verb::BackupVerify(_) => exit::AUDIT_INCOMPLETE,
             Verb::BackupList(_)
             | Verb::BackupShow(_)
             | Verb::BackupFetch(_)
@@ -123,6 +124,7 @@ impl Call {
             Verb::WalFetch(args) => return self.wal_fetch(args).await,
             Verb::BackupList(args) => return self.backup_list(args).await,
             Verb::BackupShow(args) => return self.backup_show(args).await,
+            Verb::BackupVerify(args) => return self.backup_verify(args).await,
             Verb::BackupFetch(args) => return self.backup_fetch(args).await,
             Verb::St(args) => return self.st(&args.verb).await,
             Verb::Config(args) => match &args.verb {
@@ -236,6 +238,18 @@ impl Call {
         let report = commands::backup_show::run(&*store, &args.name).await?;
         context.console().print(&render::backup_show::render(&report, context.format())?)?;
         Ok(exit::OK)
+    }
+
+    /// The report is printed whatever it says; its worst finding is the exit code.
+    async fn backup_verify(&self, args: &args::backup_verify::Args) -> Answer<u8> {
+        let context = &self.context;
+        context.warn()?;
+        let store = context.store().await?;
+        let workers = context.config()?.count(config::Id::WALG_DOWNLOAD_CONCURRENCY)?;
+        let options = args.options(workers.and_then(|count| usize::try_from(count).ok()));
+        let report = commands::backup_verify::run(store, &options, context.progress()).await?;
+        context.console().print(&render::backup_verify::render(&report, context.format())?)?;
+        Ok(exit::audit(report.verdict))
     }
 
     /// The settings are shown whatever becomes of them; the first step that failed fixes the exit code.

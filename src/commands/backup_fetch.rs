@@ -326,7 +326,7 @@ pub async fn run(store: Arc<dyn Store>, options: &Options, plan: Plan, progress:
             "Look for them in pg_wal of the old primary and its standbys; --wal-elsewhere restores all the same.";
         return Err(Error::new(Code::GapSegment, what).on(missing).hint(hint));
     }
-    let workers = options.workers.unwrap_or_else(|| default_workers(&*store, options.cores)).max(1);
+    let workers = options.workers.unwrap_or_else(|| Effort::workers_for(&*store, options.cores)).max(1);
     let effort = Effort { workers, cores: options.cores.max(1) };
     let remote = store.capabilities().remote;
     progress.begin("restoring", plan.expanded_bytes, Unit::Bytes);
@@ -336,11 +336,6 @@ pub async fn run(store: Arc<dyn Store>, options: &Options, plan: Plan, progress:
     let restored = result?;
     let next = next_steps(&plan, &restored, remote);
     Ok(Report { plan, restored, next })
-}
-
-/// Decoding and writing keep about one core busy per partition; a remote store is waited for besides.
-fn default_workers(store: &dyn Store, cores: usize) -> usize {
-    if store.capabilities().remote { (cores * 2).clamp(4, 16) } else { cores.clamp(1, 16) }
 }
 
 fn settings(wanted: &Wanted) -> Recovery {

@@ -13,6 +13,7 @@
 //! ```
 
 pub mod ack;
+pub mod backup;
 pub mod facts;
 pub mod finding;
 pub mod judge;

@@ -4,6 +4,7 @@
 
 use super::lzop::lzop;
 use super::tar::Tar;
+use crate::backup::pages;
 use crate::storage::memory::MemoryStore;
 
 /// pg_control of a real cluster, version 13.
@@ -105,4 +106,29 @@ impl Forged {
         self.put(&store);
         store
     }
+}
+
+/// The same pg_control with other bytes at these places, and a CRC that fits.
+pub fn control_with(edits: &[(usize, &[u8])]) -> Vec<u8> {
+    let mut control = CONTROL.to_vec();
+    for (at, bytes) in edits {
+        control[*at..*at + bytes.len()].copy_from_slice(bytes);
+    }
+    let crc = crc32c::crc32c(&control[..288]);
+    control[288..292].copy_from_slice(&crc.to_le_bytes());
+    control
+}
+
+/// A relation page with this `pd_lsn` and a checksum that fits its block.
+pub fn page(block: u32, lsn: u64) -> [u8; pages::PAGE] {
+    let mut page = [0; pages::PAGE];
+    page[..4].copy_from_slice(&((lsn >> 32) as u32).to_le_bytes());
+    page[4..8].copy_from_slice(&(lsn as u32).to_le_bytes());
+    for (at, half) in [(12, 28_u16), (14, 8100), (16, 8192), (18, 0x2004)] {
+        page[at..at + 2].copy_from_slice(&half.to_le_bytes());
+    }
+    page[8100..].fill(0xAB);
+    let sum = pages::checksum(&page, block);
+    page[8..10].copy_from_slice(&sum.to_le_bytes());
+    page
 }

@@ -11,6 +11,7 @@ fn landmarks() {
         ("base/1/PG_VERSION", Some("base/1/PG_VERSION")),
         ("base/13395/pg_filenode.map", Some("base/13395/pg_filenode.map")),
         ("base/1/1259", Some("base/1/")),
+        ("pg_tblspc/16400/PG_13_202007201/1/2", Some("pg_tblspc/16400/")),
         // A database of a user's may be dropped, or half made, while the backup runs.
         ("base/16384/PG_VERSION", None),
         ("base/01/PG_VERSION", None),

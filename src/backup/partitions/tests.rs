@@ -56,3 +56,18 @@ fn order_and_completeness() {
         assert_eq!(order(names), *want, "{names:?}");
     }
 }
+
+#[test]
+fn when_a_last_partition_can_be_lost() {
+    for (members, bytes, lacks, want) in [
+        (6144, 1000, 1, true),
+        (6000, 1000, 8192, true), // with files that vanished
+        (500, 1_600_000_000, 20_000_000, true),
+        (500, 1_600_000_000, 8192, false), // what comes next would have fitted
+        (500, 1000, 8192, false),
+        (6144, 1_610_612_735, 0, false),
+        (0, u64::MAX, u64::MAX, true),
+    ] {
+        assert_eq!(may_lack_last(members, bytes, lacks), want, "{members} {bytes} {lacks}");
+    }
+}

@@ -8,6 +8,7 @@
 pub mod backup_fetch;
 pub mod backup_list;
 pub mod backup_show;
+pub mod backup_verify;
 pub mod config;
 pub mod explain;
 pub mod settings;
@@ -122,6 +123,8 @@ pub enum Verb {
     BackupList(backup_list::Args),
     /// All that is known of one base backup
     BackupShow(backup_show::Args),
+    /// Base backups proven by content: partitions, files, pages, and the WAL they need
+    BackupVerify(backup_verify::Args),
     /// A base backup as a directory that PostgreSQL can start on
     BackupFetch(Box<backup_fetch::Args>),
     /// A raw look at the storage, read only
@@ -145,7 +148,7 @@ impl Verb {
     /// Is there enough to do at once for all cores?
     pub fn heavy(&self) -> bool {
         match self {
-            Verb::BackupFetch(_) => true,
+            Verb::BackupFetch(_) | Verb::BackupVerify(_) => true,
             Verb::WalFetch(_)
             | Verb::BackupList(_)
             | Verb::BackupShow(_)

@@ -8,6 +8,7 @@ pub mod audit;
 pub mod backup_fetch;
 pub mod backup_list;
 pub mod backup_show;
+pub mod backup_verify;
 pub mod config;
 pub mod explain;
 pub mod findings;

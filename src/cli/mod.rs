@@ -107,8 +107,10 @@ impl Call {
                 exit::wal_fetch(code, asker, args.absent_exit)
             }
             Verb::BackupVerify(_) => exit::AUDIT_INCOMPLETE,
+            Verb::WalVerify(_) => exit::AUDIT_INCOMPLETE,
             Verb::BackupList(_)
             | Verb::BackupShow(_)
+            | Verb::WalShow(_)
             | Verb::BackupFetch(_)
             | Verb::St(_)
             | Verb::Config(_)
@@ -125,6 +127,8 @@ impl Call {
             Verb::BackupList(args) => return self.backup_list(args).await,
             Verb::BackupShow(args) => return self.backup_show(args).await,
             Verb::BackupVerify(args) => return self.backup_verify(args).await,
+            Verb::WalShow(args) => return self.wal_show(args).await,
+            Verb::WalVerify(args) => return self.wal_verify(args).await,
             Verb::BackupFetch(args) => return self.backup_fetch(args).await,
             Verb::St(args) => return self.st(&args.verb).await,
             Verb::Config(args) => match &args.verb {
@@ -250,6 +254,39 @@ impl Call {
         let report = commands::backup_verify::run(store, &options, context.progress()).await?;
         context.console().print(&render::backup_verify::render(&report, context.format())?)?;
         Ok(exit::audit(report.verdict))
+    }
+
+    async fn wal_show(&self, args: &args::wal_show::Args) -> Answer<u8> {
+        let context = &self.context;
+        context.warn()?;
+        let store = context.store().await?;
+        let report = commands::wal_show::run(&*store).await?;
+        context.console().print(&render::wal_show::render(&report, args.flavour(context.format()))?)?;
+        Ok(exit::OK)
+    }
+
+    /// The details are printed whatever the verdict is, also where the store cannot be opened.
+    async fn wal_verify(&self, args: &args::wal_verify::Args) -> Answer<u8> {
+        let context = &self.context;
+        context.warn()?;
+        let config = context.config()?;
+        let asked = match args.server() {
+            Some(connection) => Some(commands::server::place(connection, PATIENCE).await?),
+            None => None,
+        };
+        let delayed = config.count(config::Id::WALG_INTEGRITY_MAX_DELAYED_WALS)?.unwrap_or(0);
+        let uploading = config.count(config::Id::WALG_UPLOAD_CONCURRENCY)?.unwrap_or(16);
+        let options = args.options(asked, delayed, uploading);
+        let report = match context.store().await {
+            Ok(store) => commands::wal_verify::run(&*store, &options).await?,
+            Err(error) => {
+                let prefix =
+                    config.location().map_or_else(|_| "the prefix".to_owned(), |location| location.to_string());
+                commands::wal_verify::Report::unread(&prefix, &options, &error)
+            }
+        };
+        context.console().print(&render::wal_verify::render(&report, args.flavour(context.format()))?)?;
+        Ok(exit::audit(report.verdict()))
     }
 
     /// The settings are shown whatever becomes of them; the first step that failed fixes the exit code.

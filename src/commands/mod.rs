@@ -12,8 +12,12 @@ pub mod backup_verify;
 pub mod config_check;
 pub mod explain;
 mod object;
+#[cfg(feature = "cli")]
+pub mod server;
 pub mod st;
 pub mod wal_fetch;
+pub mod wal_show;
+pub mod wal_verify;
 
 use std::fmt;
 

@@ -19,6 +19,7 @@ use super::facts::Level;
 use super::finding::{Breaks, Defect, Finding, FindingCode, Place, Severity};
 use super::names::range_text;
 use super::survey::{BackupFacts, Survey, stretches};
+use crate::error::Error;
 use crate::layout::BackupName;
 use crate::pg::{Lsn, SegmentNo, TimelineId};
 use std::collections::BTreeSet;
@@ -32,6 +33,26 @@ pub fn judge(survey: &Survey, defects: Vec<Defect>) -> Vec<Finding> {
         b.severity.cmp(&a.severity).then_with(|| a.place.cmp(&b.place)).then_with(|| a.code.cmp(&b.code))
     });
     findings
+}
+
+/// The finding on an archive that could not be listed: nothing is known of it.
+pub fn unread(url: &str, error: &Error) -> Finding {
+    Finding {
+        code: FindingCode::ArchiveUnread,
+        severity: Severity::Unknown,
+        place: Place::Archive,
+        object: url.to_owned(),
+        timeline: None,
+        first_segment: None,
+        last_segment: None,
+        lsn: None,
+        what: format!("[{}] {}", error.code(), error.chain()),
+        consequence: "Nothing could be looked at, so nothing can be said.".to_owned(),
+        next: error.advice().unwrap_or(FindingCode::ArchiveUnread.next()).to_owned(),
+        hurts: Vec::new(),
+        level: Level::Names,
+        acknowledged: None,
+    }
 }
 
 /// Codes that are at least a warning, whatever they break: somebody must look.
@@ -59,6 +80,8 @@ struct Way<'a> {
     reads: Vec<(TimelineId, SegmentNo, SegmentNo)>,
     /// From the newest usable base backup to the newest state.
     is_main: bool,
+    /// Where the first defect of all ends it.
+    ends: Option<Lsn>,
 }
 
 /// A way that a defect of the WAL interrupts.
@@ -105,6 +128,14 @@ impl<'a> Judge<'a> {
         let main = usable.last().map(|newest| main_lines(survey, newest)).unwrap_or_default();
         let ways = ways(survey, &usable, &main);
         let mut judge = Judge { survey, usable, ways, ruined: Vec::new(), main };
+        let replay = || defects.iter().filter(|one| one.breaks == Breaks::Replay);
+        for way in 0..judge.ways.len() {
+            let ends =
+                judge.ways.get(way).and_then(|way| replay().filter_map(|one| Some(judge.hit_of(way, one)?.at)).min());
+            if let Some(way) = judge.ways.get_mut(way) {
+                way.ends = ends;
+            }
+        }
         judge.ruined = judge.find_ruins(defects);
         judge
     }
@@ -138,18 +169,12 @@ impl<'a> Judge<'a> {
 
     /// The ways that a defect of the WAL interrupts.
     fn hits(&self, defect: &Defect) -> Vec<Hit<'_>> {
-        let Place::Wal { timeline, first, last } = defect.place else { return Vec::new() };
-        self.ways.iter().filter_map(|way| self.hit(way, timeline, first, last, defect.lsn)).collect()
+        self.ways.iter().filter_map(|way| self.hit_of(way, defect)).collect()
     }
 
-    fn hit<'w>(
-        &self,
-        way: &'w Way<'w>,
-        on: TimelineId,
-        first: SegmentNo,
-        last: SegmentNo,
-        lsn: Option<Lsn>,
-    ) -> Option<Hit<'w>> {
+    fn hit_of<'w>(&self, way: &'w Way<'w>, defect: &Defect) -> Option<Hit<'w>> {
+        let Place::Wal { timeline: on, first, last } = defect.place else { return None };
+        let lsn = defect.lsn;
         let size = self.survey.size;
         let (_, from, to) = way.reads.iter().find(|(timeline, ..)| *timeline == on)?;
         let (at, end) = (first.max(*from), last.min(*to));
@@ -349,8 +374,13 @@ impl<'a> Judge<'a> {
                 Some(other) => format!("later states need {}", describe(other)),
                 None => format!("later states, up to the end of {}, are out of reach", self.end_of(newest.way)),
             };
+            // Another defect may end it before.
+            let ends = match newest.way.ends {
+                Some(first) if first < newest.at => "would not get past",
+                _ => "ends at",
+            };
             sentences.push(format!(
-                "Recovery from {}{older}{to} ends at {}; {later}.",
+                "Recovery from {}{older}{to} {ends} {}; {later}.",
                 describe(newest.way.backup),
                 newest.at
             ));
@@ -520,7 +550,7 @@ fn ways<'a>(survey: &'a Survey, usable: &[&'a BackupFacts], main: &[TimelineId])
                 stretches.iter().map(|(timeline, from, until)| (*timeline, (*from).max(first), (*until).min(last)));
             let reads: Vec<_> = cut.filter(|(_, from, until)| from <= until).collect();
             let is_main = main.contains(&to) && usable.last().is_some_and(|newest| newest.name == backup.name);
-            ways.push(Way { backup, to, reads, is_main });
+            ways.push(Way { backup, to, reads, is_main, ends: None });
         }
     }
     ways

@@ -22,7 +22,10 @@ use crate::pg::{SegmentNo, SegmentSize, TimelineId};
 /// Everything that the names show to be wrong or odd.
 pub fn defects(survey: &Survey) -> Vec<Defect> {
     if survey.inventory.is_empty() {
-        let what = "neither a segment nor a history nor a base backup lies under it".to_owned();
+        let beside = survey.inventory.foreign.first().map(|key| format!("; what lies there is {key}"));
+        let more = (survey.inventory.foreign.len() as u64 + survey.inventory.more_foreign).saturating_sub(1);
+        let beside = beside.map(|text| text + &and_more(more)).unwrap_or_default();
+        let what = format!("neither a segment nor a history nor a base backup lies under it{beside}");
         return vec![defect(FindingCode::ArchiveEmpty, Place::Archive, survey.url.clone(), what, Breaks::Unknown)];
     }
     let mut found = Vec::new();

@@ -14,3 +14,4 @@ mod storage_s3;
 mod support;
 mod wal;
 mod wal_fetch;
+mod wal_verify;

@@ -14,6 +14,8 @@ pub mod explain;
 pub mod settings;
 pub mod st;
 pub mod wal_fetch;
+pub mod wal_show;
+pub mod wal_verify;
 
 use crate::codec;
 use crate::layout::Compression;
@@ -125,6 +127,10 @@ pub enum Verb {
     BackupShow(backup_show::Args),
     /// Base backups proven by content: partitions, files, pages, and the WAL they need
     BackupVerify(backup_verify::Args),
+    /// The timelines, what is there of each, and what is missing
+    WalShow(wal_show::Args),
+    /// Is the WAL of an archive whole? WAL-G's checks, and the levels of proof
+    WalVerify(wal_verify::Args),
     /// A base backup as a directory that PostgreSQL can start on
     BackupFetch(Box<backup_fetch::Args>),
     /// A raw look at the storage, read only
@@ -152,6 +158,8 @@ impl Verb {
             Verb::WalFetch(_)
             | Verb::BackupList(_)
             | Verb::BackupShow(_)
+            | Verb::WalShow(_)
+            | Verb::WalVerify(_)
             | Verb::St(_)
             | Verb::Config(_)
             | Verb::Explain(_)

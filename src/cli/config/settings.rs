@@ -202,7 +202,7 @@ settings! {
     WALG_USE_REVERSE_UNPACK [] Switch, Later("delta backups"), "false", "apply a delta chain newest first";
     WALG_SKIP_REDUNDANT_TARS [] Switch, Later("delta backups"), "false", "leave out partitions that newer ones replace";
     WALG_USE_WAL_DELTA [] Switch, Later("wal-fetch looking ahead"), "false", "read changed pages ahead";
-    WALG_INTEGRITY_MAX_DELAYED_WALS [] Count(0), Later("wal-verify"), "0", "how many segments may still be on their way";
+    WALG_INTEGRITY_MAX_DELAYED_WALS [] Count(0), By("wal-verify"), "0", "how many segments may still be on their way";
     WALG_DAEMON_WAL_UPLOAD_TIMEOUT [] Time, Writing, "60s", "of WAL-G's daemon";
     PGDATA [] Path, DATABASE, "", "the data directory";
     PGHOST [] Text, DATABASE, "", "libpq's";
@@ -302,7 +302,7 @@ settings! {
     // Writing
     WALG_COMPRESSION_METHOD [] Text, Writing, "lz4", "how objects are compressed; readers go by the name and the first bytes";
     WALG_ZSTD_LEVEL [] Count(1), Writing, "", "how hard";
-    WALG_UPLOAD_CONCURRENCY [] Count(1), Writing, "16", "how many uploads at once";
+    WALG_UPLOAD_CONCURRENCY [] Count(1), By("wal-verify: how many may be on their way"), "16", "how many uploads at once";
     WALG_UPLOAD_DISK_CONCURRENCY [] Count(1), Writing, "1", "how many files are read at once";
     WALG_UPLOAD_QUEUE [] Count(1), Writing, "2", "how many partitions wait";
     WALG_UPLOAD_WAL_METADATA [] Text, Writing, "NOMETADATA", "whether segments get metadata objects";

@@ -129,13 +129,14 @@ fn resolution() {
     check(
         "env: AWS_S3_FORCE_PATH_STYLE=maybe WALG_DOWNLOAD_CONCURRENCY=0 WALG_UPLOAD_CONCURRENCY=0",
         expect![[r#"
-        AWS_S3_FORCE_PATH_STYLE = maybe by AWS_S3_FORCE_PATH_STYLE (environment)
-        WALG_DOWNLOAD_CONCURRENCY = 0 by WALG_DOWNLOAD_CONCURRENCY (environment)
-        WALG_UPLOAD_CONCURRENCY = 0 by WALG_UPLOAD_CONCURRENCY (environment)
-        [config.prefix]
-        warning: AWS_S3_FORCE_PATH_STYLE (environment) is not true or false
-        warning: WALG_DOWNLOAD_CONCURRENCY (environment) is not a whole number, at least 1
-    "#]],
+            AWS_S3_FORCE_PATH_STYLE = maybe by AWS_S3_FORCE_PATH_STYLE (environment)
+            WALG_DOWNLOAD_CONCURRENCY = 0 by WALG_DOWNLOAD_CONCURRENCY (environment)
+            WALG_UPLOAD_CONCURRENCY = 0 by WALG_UPLOAD_CONCURRENCY (environment)
+            [config.prefix]
+            warning: AWS_S3_FORCE_PATH_STYLE (environment) is not true or false
+            warning: WALG_DOWNLOAD_CONCURRENCY (environment) is not a whole number, at least 1
+            warning: WALG_UPLOAD_CONCURRENCY (environment) is not a whole number, at least 1
+        "#]],
     );
     check(
         "file: AWS_WEB_IDENTITY_TOKEN_FILE=/t",

@@ -107,7 +107,7 @@ fn python_time(time: Timestamp) -> Timestamp {
 mod tests;
 
 /// WAL-G's keys, then ours.
-fn wal_g(backup: &Backup, detail: bool) -> Value {
+pub(super) fn wal_g(backup: &Backup, detail: bool) -> Value {
     let mut map = Map::new();
     let mut put = |key: &str, value: Option<Value>| {
         if let Some(value) = value {

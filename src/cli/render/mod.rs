@@ -13,6 +13,8 @@ pub mod config;
 pub mod explain;
 pub mod findings;
 pub mod st;
+pub mod wal_show;
+pub mod wal_verify;
 
 use crate::error::{Answer, Code, Error, Verdict};
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};

@@ -134,11 +134,11 @@ fn gaps() {
     check(
         &format!("{BACKUPS}1: 01..07 08.empty 09 0A.partial 0B"),
         expect![[r#"
-        critical segment.empty 000000010000000000000008: has no bytes; the timeline goes on behind with 000000010000000000000009
-          Recovery from base_000000010000000000000006_00000040 and from 1 older base backup ends at 0/8000000; later states, up to the end of 00000001000000000000000B, are out of reach.
-        critical segment.partial 00000001000000000000000A: is there only as .partial; the timeline goes on behind with 00000001000000000000000B
-          Recovery from base_000000010000000000000006_00000040 and from 1 older base backup ends at 0/A000000; later states, up to the end of 00000001000000000000000B, are out of reach.
-    "#]],
+            critical segment.empty 000000010000000000000008: has no bytes; the timeline goes on behind with 000000010000000000000009
+              Recovery from base_000000010000000000000006_00000040 and from 1 older base backup ends at 0/8000000; later states, up to the end of 00000001000000000000000B, are out of reach.
+            critical segment.partial 00000001000000000000000A: is there only as .partial; the timeline goes on behind with 00000001000000000000000B
+              Recovery from base_000000010000000000000006_00000040 and from 1 older base backup would not get past 0/A000000; later states, up to the end of 00000001000000000000000B, are out of reach.
+        "#]],
     );
     check(
         "1: 01..05 07..09",
@@ -327,7 +327,7 @@ fn strays() {
     check(
         "key README",
         expect![[r#"
-            unknown archive.empty memory:///: neither a segment nor a history nor a base backup lies under it
+            unknown archive.empty memory:///: neither a segment nor a history nor a base backup lies under it; what lies there is README
               Nothing was found, so nothing can be said.
         "#]],
     );

@@ -1,0 +1,96 @@
+//! `wal-verify` as WAL-G's text and JSON, or as a document.
+//!
+//! In: [`Report`]. Out: text. Never: prints, or judges.
+//! Source: WAL-G `internal/databases/postgres/wal_verify_handler.go` and its go-pretty tables.
+
+use super::{document, findings, json};
+use crate::commands::wal_verify::{Checked, Details, Report, Stretch};
+use crate::error::Answer;
+use serde_json::{Map, Value};
+
+/// Which text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flavour {
+    /// For people, as WAL-G prints it.
+    Table,
+    /// An object with one key a check.
+    WalGJson,
+    /// Everything, with `schema` and `version`.
+    Document,
+}
+
+/// The report in this flavour.
+pub fn render(report: &Report, flavour: Flavour) -> Answer<String> {
+    match flavour {
+        Flavour::Table => Ok(report.checks.iter().map(text).collect()),
+        Flavour::WalGJson => {
+            let mut map = Map::new();
+            for checked in &report.checks {
+                map.insert(checked.check.word().to_owned(), wal_g(checked)?);
+            }
+            json(&Value::Object(map))
+        }
+        Flavour::Document => document("wal-r.wal-verify", 1, report),
+    }
+}
+
+fn wal_g(checked: &Checked) -> Answer<Value> {
+    let details = match &checked.details {
+        // Go's empty list is null.
+        Details::Integrity(stretches) if stretches.is_empty() => Value::Null,
+        details => serde_json::to_value(details).map_err(|error| {
+            crate::error::Error::new(crate::error::Code::InternalBug, "a report does not serialise").because(error)
+        })?,
+    };
+    Ok(serde_json::json!({ "status": checked.status.word(), "details": details }))
+}
+
+fn text(checked: &Checked) -> String {
+    let check = checked.check.word();
+    let mut text = format!("[wal-verify] {check} check status: {}\n", checked.status.word());
+    text += &format!("[wal-verify] {check} check details:\n");
+    text += &match &checked.details {
+        Details::Integrity(stretches) => framed(stretches),
+        Details::Timeline { current_timeline_id, highest_storage_timeline_id } => format!(
+            "Highest timeline found in storage: {highest_storage_timeline_id}\nCurrent cluster timeline: {current_timeline_id}\n"
+        ),
+        Details::Findings(found) if found.is_empty() => "nothing is missing, nothing is odd\n".to_owned(),
+        Details::Findings(found) => findings::page(found),
+    };
+    text
+}
+
+/// A table with a frame; numbers and statuses stand to the right, as WAL-G has them.
+fn framed(stretches: &[Stretch]) -> String {
+    const HEADER: [&str; 5] = ["TLI", "START", "END", "SEGMENTS COUNT", "STATUS"];
+    const RIGHT: [bool; 5] = [true, false, false, true, true];
+    let row = |one: &Stretch| {
+        [
+            one.timeline_id.to_string(),
+            one.start_segment.to_string(),
+            one.end_segment.to_string(),
+            one.segments_count.to_string(),
+            one.status.word().to_owned(),
+        ]
+    };
+    let rows: Vec<[String; 5]> = stretches.iter().map(row).collect();
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(String::len);
+        cells.chain(HEADER.get(column).map(|title| title.len())).max().unwrap_or(0)
+    };
+    let widths: [usize; 5] = std::array::from_fn(width);
+    let rule = widths.map(|width| "-".repeat(width + 2)).join("+");
+    let line = |cells: [&str; 5], header: bool| {
+        let cell = |((text, width), right): ((&str, usize), bool)| match right && !header {
+            true => format!(" {text:>width$} "),
+            false => format!(" {text:width$} "),
+        };
+        let cells: Vec<String> = cells.into_iter().zip(widths).zip(RIGHT).map(cell).collect();
+        format!("|{}|\n", cells.join("|"))
+    };
+    let body: String = rows.iter().map(|row| line(row.each_ref().map(String::as_str), false)).collect();
+    format!("+{rule}+\n{}+{rule}+\n{body}+{rule}+\n", line(HEADER, true))
+}
+
+#[cfg(test)]
+mod tests;

@@ -14,4 +14,5 @@ mod storage_s3;
 mod support;
 mod wal;
 mod wal_fetch;
+mod wal_records;
 mod wal_verify;

@@ -24,6 +24,9 @@ use tokio::task::JoinSet;
 /// Objects in a row that the store does not answer for, before the walk gives up: each costs a whole deadline.
 const GIVES_UP_AFTER: usize = 3;
 
+/// In place of a stretch's number: the head is of segments that were not read.
+const REMEMBERED: usize = usize::MAX;
+
 /// Why a segment is read, or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Why {
@@ -201,11 +204,14 @@ impl Run<'_> {
                 (Why::Remembered, Some(proof)) => {
                     self.tally.remembered += 1;
                     self.put(index, proof);
-                    if let Some(before) = before.filter(|before| self.must_join(*before, index)) {
+                    if self.extend_head(index, before) {
+                        // Part of what is joined anyway.
+                    } else if let Some(before) = before.filter(|before| self.must_join(*before, index)) {
                         *self.wanted.entry(before).or_default() += 1;
                         self.lend(before);
                         let start = self.start(index);
-                        self.heads.push(Head { stretch: usize::MAX, before, start, open: vec![index], closed: true });
+                        let closed = self.is_own(index, start);
+                        self.heads.push(Head { stretch: REMEMBERED, before, start, open: vec![index], closed });
                     }
                 }
                 (_, known) => {
@@ -224,7 +230,28 @@ impl Run<'_> {
                 self.strip(last);
             }
         }
+        self.heads.iter_mut().for_each(|head| head.closed = true);
         Ok(())
+    }
+
+    /// Is a remembered segment one more of those that the last head leaves open?
+    fn extend_head(&mut self, index: usize, before: Option<usize>) -> bool {
+        let Some(head) = self.heads.last().filter(|head| !head.closed) else { return false };
+        if head.open.last().copied() != before {
+            return false;
+        }
+        let closed = self.is_own(index, head.start);
+        if let Some(head) = self.heads.last_mut() {
+            head.open.push(index);
+            head.closed = closed;
+        }
+        true
+    }
+
+    /// A record that starts here or behind is complete at the segment's end: what lies before does not change that end.
+    fn is_own(&self, index: usize, start: Lsn) -> bool {
+        let last = facts(&self.found.slots, index).and_then(|facts| facts.carry.as_ref()?.last_record);
+        last.is_some_and(|last| last >= start)
     }
 
     fn recall_one(
@@ -492,16 +519,15 @@ impl Run<'_> {
         if let Some(broken) = chosen.seam {
             self.found.seams.push((index, broken));
         }
-        self.compare(index, &chosen.proof);
         if let Some(slot) = self.found.slots.get_mut(index) {
             *slot = Some(Slot { proof: chosen.proof, others });
         }
-        let own = facts(&self.found.slots, index).and_then(|facts| facts.carry.as_ref()?.last_record);
+        let head = self.heads.iter().find(|head| head.stretch == stretch && !head.closed);
+        let whole = head.is_some_and(|head| self.is_own(index, head.start));
         let good = facts(&self.found.slots, index).is_some();
         match self.heads.iter_mut().find(|head| head.stretch == stretch && !head.closed) {
             Some(head) => {
                 head.open.push(index);
-                let whole = own.is_some_and(|own| own >= head.start);
                 head.closed = whole || !good;
                 if whole {
                     // Its end does not depend on what comes before it.
@@ -514,7 +540,8 @@ impl Run<'_> {
     }
 
     /// Against what was known of it.
-    fn compare(&mut self, index: usize, now: &SegmentProof) {
+    fn compare(&mut self, index: usize) {
+        let Some(Some(Slot { proof: now, .. })) = self.found.slots.get(index) else { return };
         let Some(earlier) = self.earlier.remove(&index) else { return };
         match (self.why.get(index), &earlier.outcome, &now.outcome) {
             (Some(Why::Changed), ..) => {
@@ -535,7 +562,7 @@ impl Run<'_> {
                 self.tally.rechecked += 1;
                 let ends_alike = then.carry == now.carry && then.size == now.size && then.system == now.system;
                 let holds_alike = (then.records, then.times, &then.marks) == (now.records, now.times, &now.marks);
-                // What is still to be joined shows less than it holds.
+                // What follows nobody, for the time being, shows less than it holds.
                 if then.chained == now.chained && !(ends_alike && holds_alike) {
                     self.found.changed.push((index, "it was proven before, and holds other WAL now".to_owned()));
                 }
@@ -556,6 +583,7 @@ impl Run<'_> {
 
     /// Nothing more will be learnt of this one: remember it, lend its carry to whoever waits for it, drop it.
     fn done(&mut self, index: usize) {
+        self.compare(index);
         self.lend(index);
         if let Some(Some(slot)) = self.found.slots.get(index)
             && let Err(error) = self.memory.remember(&slot.proof)
@@ -565,8 +593,12 @@ impl Run<'_> {
         self.strip(index);
     }
 
-    /// Keeps the carry for those that wait for it.
+    /// Keeps the carry for those that wait for it; unless it will be another one yet.
     fn lend(&mut self, index: usize) {
+        let open = |head: &Head| head.open.contains(&index) && !self.is_own(index, head.start);
+        if self.heads.iter().any(open) || self.joining.contains(&index) {
+            return;
+        }
         let carry = facts(&self.found.slots, index).and_then(|facts| facts.carry.as_deref()).cloned();
         let planned = !self.stretches.is_empty();
         if let Some(carry) = carry.filter(|_| !planned || self.wanted.contains_key(&index)) {

@@ -1,14 +1,18 @@
 use super::*;
+use crate::catalog::inventory::StoredSegment;
+use crate::layout::ObjectKey;
 use crate::pg::{Lsn, SegmentName, TimelineId};
-use crate::proof::facts::{Forgetful, Outcome};
+use crate::proof::facts::{Forgetful, Outcome, Recall};
+use crate::proof::finding::{Breaks, FindingCode};
 use crate::proof::survey;
 use crate::storage::memory::MemoryStore;
+use crate::storage::{Fingerprint, ObjectId};
 use crate::testing::forge::{Shape, Wal};
 use crate::testing::lzop::lzop;
 use crate::wal::decoder::tests::{Op, form, ops, write};
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 fn timeline(number: u32) -> TimelineId {
     TimelineId::new(number).unwrap()
@@ -238,9 +242,15 @@ fn check(edit: impl FnOnce(&mut Files), expected: Expect) {
 
 #[track_caller]
 fn alike(one: &Walked, other: &Walked) {
+    assert_eq!(difference(one, other), None);
+}
+
+/// The first line in which two walks differ, with what stands before it.
+fn difference(one: &Walked, other: &Walked) -> Option<String> {
     let (one, other) = (shown(one), shown(other));
-    let differ = one.lines().zip(other.lines()).find(|(one, other)| one != other);
-    assert!(one == other, "{differ:?}");
+    let differ = one.lines().zip(other.lines()).position(|(one, other)| one != other)?;
+    let around = |text: &str| text.lines().skip(differ.saturating_sub(30)).take(34).collect::<Vec<_>>().join("\n");
+    Some(format!("{}\n--- and ---\n{}", around(&one), around(&other)))
 }
 
 const FIVE: &str = "000000010000000000000005";
@@ -378,4 +388,162 @@ fn what_is_found_and_how_it_is_told() {
             "segment.odd memory:///wal_005/000000010000000000000005 0/500014: 1 bytes that no checksum covers are not zero, the first at 0/500014"
         ],
     );
+}
+
+/// A memory as the ledger is one: by key, size and version.
+#[derive(Debug, Default)]
+struct Notebook(HashMap<String, SegmentProof>);
+
+impl Notebook {
+    fn known(&self, key: &str, size: u64, version: Fingerprint) -> Recall {
+        match self.0.get(key) {
+            Some(proof) if proof.object.size == size && proof.object.fingerprint() == version => {
+                Recall::Same(Box::new(proof.clone()))
+            }
+            Some(proof) if matches!(proof.outcome, Outcome::Good(_)) => Recall::Changed(Box::new(proof.clone())),
+            _ => Recall::New,
+        }
+    }
+}
+
+impl Memory for Notebook {
+    fn recall(&mut self, object: &ObjectId) -> Answer<Recall> {
+        Ok(self.known(object.key.as_str(), object.size, object.fingerprint()))
+    }
+
+    fn recall_listed(&mut self, stored: &StoredSegment) -> Answer<Recall> {
+        Ok(self.known(stored.key().as_str(), stored.size, stored.version))
+    }
+
+    fn oldest(&mut self, count: u64) -> Answer<Vec<ObjectKey>> {
+        let mut keys: Vec<&String> = self.0.keys().collect();
+        keys.sort();
+        Ok(keys.into_iter().take(count as usize).map(|key| key.as_str().into()).collect())
+    }
+
+    fn remember(&mut self, proof: &SegmentProof) -> Answer<()> {
+        let good = matches!(&proof.outcome, Outcome::Good(facts) if facts.carry.is_some());
+        assert!(good || !matches!(proof.outcome, Outcome::Good(_)), "{} without its carry", proof.name);
+        self.0.insert(proof.object.key.as_str().to_owned(), proof.clone());
+        Ok(())
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// Segments arrive over several nights, in any order, each night is walked by what is remembered of the one before;
+    /// the last night says what one walk over all says, and reads nothing twice.
+    #[test]
+    fn nights_add_up(
+        form in form(),
+        before in ops(),
+        child in ops(),
+        nights in prop::collection::vec(0u8..3, 1..12),
+        workers in 1usize..4,
+        longest in 1usize..4,
+    ) {
+        let (files, ..) = forked(&write(form, &before), &[], &child);
+        let sequential = walk_cut(&store(&files), &Selection::all(), Level::Records, SEQUENTIAL, &mut Forgetful);
+        let night = |name: &str, place: usize| if name.ends_with(".history") { 0 } else { nights[place % nights.len()] };
+        let archive = Arc::new(MemoryStore::new());
+        let mut memory = Notebook::default();
+        let mut objects = 0;
+        for tonight in 0..4 {
+            for (place, (name, bytes)) in files.iter().enumerate() {
+                if night(name, place) == tonight {
+                    archive.insert(&format!("wal_005/{name}"), bytes.clone());
+                }
+            }
+            let walked = walk_cut(&archive, &Selection::all(), Level::Records, (workers, longest), &mut memory);
+            objects += walked.read.objects;
+            if tonight == 3 {
+                prop_assert_eq!(walked.read.objects, 0);
+                prop_assert_eq!(difference(&walked, &sequential), None);
+            }
+        }
+        prop_assert_eq!(objects, sequential.read.objects);
+    }
+}
+
+#[test]
+fn what_changed_is_read_again_and_joined() {
+    let (files, ..) = small();
+    let archive = store(&files);
+    let mut memory = Notebook::default();
+    let night = |archive: &Arc<MemoryStore>, memory: &mut Notebook, selection: &Selection| {
+        walk_cut(archive, selection, Level::Records, (2, 2), memory)
+    };
+    let first = night(&archive, &mut memory, &Selection::all());
+    assert_eq!((lines(&first).len(), first.read.objects, first.read.remembered), (0, 6, 0));
+    let second = night(&archive, &mut memory, &Selection::all());
+    assert_eq!((second.read.objects, second.read.remembered), (0, 6));
+    assert_eq!(shown(&second), shown(&first));
+    // Other content, good in itself: its last record lies elsewhere, so that the one behind it does not follow.
+    let mut other = Wal::new(Shape::default(), TimelineId::FIRST, SegmentNo(5));
+    other.commit(1, 2);
+    other.switch();
+    archive.insert(&format!("wal_005/{FIVE}"), other.segments().swap_remove(0).1);
+    let third = night(&archive, &mut memory, &Selection::all());
+    expect![[r#"
+        ledger.changed memory:///wal_005/000000010000000000000005 : it was proven before, and is another version now, which is good too
+        segment.seam 000000010000000000000005 and memory:///wal_005/000000010000000000000006 0/600028: the record says that 0/5FDEC0 comes before it, but 0/500050 does"#]].assert_eq(&lines(&third).join("\n"));
+    assert_eq!(third.read.objects, 1);
+    // And it stays so, although nothing is new any more.
+    let fourth = night(&archive, &mut memory, &Selection::all());
+    expect!["segment.seam 000000010000000000000005 and memory:///wal_005/000000010000000000000006 0/600028: the record says that 0/5FDEC0 comes before it, but 0/500050 does"].assert_eq(&lines(&fourth).join("\n"));
+    assert_eq!(fourth.read.objects, 0);
+    // Looked at again: as it was remembered, or not.
+    let again = Selection { recheck: 1.0, ..Selection::all() };
+    let fifth = night(&archive, &mut memory, &again);
+    assert_eq!((fifth.read.rechecked, fifth.read.objects), (6, 6));
+    let key = format!("wal_005/{CHILD}");
+    if let Some(Outcome::Good(facts)) = memory.0.get_mut(&key).map(|proof| &mut proof.outcome) {
+        facts.times.commits += 1;
+    }
+    let sixth = night(&archive, &mut memory, &again);
+    expect![[r#"
+        segment.seam 000000010000000000000005 and memory:///wal_005/000000010000000000000006 0/600028: the record says that 0/5FDEC0 comes before it, but 0/500050 does
+        ledger.changed memory:///wal_005/000000020000000000000007 : it was proven before, and holds other WAL now"#]].assert_eq(&lines(&sixth).join("\n"));
+}
+
+#[test]
+fn a_budget_that_is_used_up_is_said() {
+    let (files, ..) = small();
+    let archive = store(&files);
+    let mut memory = Notebook::default();
+    let selection = Selection { budget_bytes: Some(2 << 20), ..Selection::all() };
+    let mut nights = 0;
+    let last = loop {
+        nights += 1;
+        assert!(nights < 10);
+        let walked = walk_cut(&archive, &selection, Level::Records, (1, 1), &mut memory);
+        assert!(walked.read.objects <= 2);
+        if walked.unread.is_empty() {
+            break walked;
+        }
+        assert!(
+            walked.defects.iter().all(|one| one.code == FindingCode::SegmentUnread && one.breaks == Breaks::Unknown)
+        );
+        assert_eq!(walked.defects.len(), walked.unread.len());
+        assert!(walked.defects[0].what.contains("2097152 bytes allowed"), "{}", walked.defects[0].what);
+    };
+    assert_eq!(nights, 3);
+    let at_once = walk_cut(&archive, &Selection::all(), Level::Records, SEQUENTIAL, &mut Forgetful);
+    assert_eq!(shown(&last), shown(&at_once));
+    let late = Selection { budget_time: Some(Duration::ZERO), ..Selection::all() };
+    let walked = walk_cut(&archive, &late, Level::Records, (1, 1), &mut Forgetful);
+    assert!(!walked.unread.is_empty(), "{:?}", walked.read);
+}
+
+/// Only what was asked for; the first of a range follows nobody, and that is counted.
+#[test]
+fn ranges() {
+    let (files, ..) = small();
+    let range = WalRange { timeline: TimelineId::FIRST, first: SegmentNo(7), last: SegmentNo(9) };
+    let selection = Selection { ranges: Some(vec![range]), ..Selection::all() };
+    let walked = walk_cut(&store(&files), &selection, Level::Records, SEQUENTIAL, &mut Forgetful);
+    assert_eq!((walked.proofs.len(), walked.unchecked.segments), (1, 1));
+    assert!(walked.unchecked.head_bytes > 10_000);
+    assert_eq!(lines(&walked), Vec::<String>::new());
 }

@@ -148,7 +148,8 @@ pub fn restore_command(words: &[String]) -> String {
     command.join(" ")
 }
 
-fn shell_word(word: &str) -> String {
+/// A word as `/bin/sh` and people at a terminal take it.
+pub fn shell_word(word: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=@,+%".contains(&byte);
     if !word.is_empty() && word.bytes().all(plain) {
         return word.to_owned();

@@ -8,9 +8,13 @@ use super::console::Console;
 use super::progress;
 use crate::commands::{Progress, Silent};
 use crate::error::{Answer, Code, Error};
+use crate::proof::ledger::{Identity, Ledger};
+use crate::proof::survey::Survey;
 use crate::storage::Store;
 use crate::storage::open::{self, StoreSettings};
 use crate::storage::retry::RetryPolicy;
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
 use std::cell::OnceCell;
 use std::path::Path;
 use std::path::PathBuf;
@@ -136,6 +140,42 @@ impl Context {
         if self.verbosity() < Verbosity::Normal { Arc::new(Silent) } else { progress::on_stderr() }
     }
 
+    /// The ledger of an archive: in this file, or at the default place, by the archive's URL. What there is to say about
+    /// it is said.
+    pub fn ledger(
+        &self,
+        path: Option<&Path>,
+        anew: bool,
+        survey: &Survey,
+        command: &str,
+        now: Timestamp,
+    ) -> Answer<Ledger> {
+        let path = match path {
+            Some(path) => path.to_owned(),
+            None => self.ledger_place(&survey.url)?,
+        };
+        let archive = Identity { url: &survey.url, system: survey.system, size: survey.size };
+        let open = if anew { Ledger::rebuild } else { Ledger::open };
+        let ledger = open(&path, &archive, command, now)?;
+        ledger.notes().iter().for_each(|note| tracing::warn!("{}: {note}", path.display()));
+        Ok(ledger)
+    }
+
+    /// `$XDG_STATE_HOME/wal-r/NAME.sqlite`, else below `~/.local/state`: never in the archive. The directory is made.
+    pub fn ledger_place(&self, url: &str) -> Answer<PathBuf> {
+        let named = |name: &str| self.environment.get(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let state = named("XDG_STATE_HOME").or_else(|| Some(named("HOME")?.join(".local/state")));
+        let Some(state) = state else {
+            let what = "there is no default place for a ledger: neither XDG_STATE_HOME nor HOME is set";
+            return Err(Error::new(Code::UsageArgument, what).hint("Name the file: --ledger FILE."));
+        };
+        let directory = state.join("wal-r");
+        std::fs::create_dir_all(&directory).map_err(|error| {
+            Error::new(Code::LocalLedger, "its directory cannot be made").on(directory.display()).because(error)
+        })?;
+        Ok(directory.join(ledger_name(url)))
+    }
+
     /// The archive's store, with retries and resuming, and with `--deadline` where it was given.
     pub async fn store(&self) -> Answer<Arc<dyn Store>> {
         self.open(self.global.deadline).await
@@ -157,6 +197,16 @@ impl Context {
         }
         Ok(resolved.store)
     }
+}
+
+/// A file name that people recognise, and that no two archives share.
+fn ledger_name(url: &str) -> String {
+    let words = url.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let mut name = words.collect::<Vec<_>>().join("-");
+    name.truncate(80);
+    let digest = Sha256::digest(url.as_bytes());
+    let digits: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    format!("{name}-{digits}.sqlite")
 }
 
 #[cfg(test)]

@@ -25,6 +25,8 @@ use crate::commands::config_check::Step;
 use crate::error::{Answer, Class, Code, Error};
 use crate::feed::mode::Mode;
 use crate::layout::WalFile;
+use crate::proof::facts::{Forgetful, Level, Memory};
+use crate::proof::ledger::Ended;
 use args::Verb;
 use clap::Parser;
 use exit::Asker;
@@ -108,7 +110,9 @@ impl Call {
             }
             Verb::BackupVerify(_) => exit::AUDIT_INCOMPLETE,
             Verb::WalVerify(_) => exit::AUDIT_INCOMPLETE,
-            Verb::BackupList(_)
+            Verb::RecoveryWindows(_) if code.class() != Class::Usage => exit::AUDIT_INCOMPLETE,
+            Verb::RecoveryWindows(_)
+            | Verb::BackupList(_)
             | Verb::BackupShow(_)
             | Verb::WalShow(_)
             | Verb::BackupFetch(_)
@@ -130,6 +134,7 @@ impl Call {
             Verb::WalShow(args) => return self.wal_show(args).await,
             Verb::WalVerify(args) => return self.wal_verify(args).await,
             Verb::BackupFetch(args) => return self.backup_fetch(args).await,
+            Verb::RecoveryWindows(args) => return self.recovery_windows(args).await,
             Verb::St(args) => return self.st(&args.verb).await,
             Verb::Config(args) => match &args.verb {
                 args::config::Verb::Check { offline } => return self.config_check(*offline).await,
@@ -166,6 +171,38 @@ impl Call {
         context.console().print(&render::backup_fetch::report(&report, context.format())?)?;
         let damaged = report.restored.pages.as_ref().is_some_and(|pages| !pages.damaged.is_empty());
         Ok(if damaged { self.exit(Code::DamagedPage) } else { exit::OK })
+    }
+
+    async fn recovery_windows(&self, args: &args::recovery_windows::Args) -> Answer<u8> {
+        let context = &self.context;
+        context.warn()?;
+        let store = context.store().await?;
+        let options = args.options(context.again(&store.url())?)?;
+        let survey = commands::recovery_windows::look(&*store).await?;
+        let (now, progress) = (jiff::Timestamp::now(), context.progress());
+        let mut ledger = match args.ledger() {
+            Some((path, anew)) => Some(context.ledger(path, anew, &survey, "recovery-windows", now)?),
+            None => None,
+        };
+        let memory: &mut dyn Memory = match &mut ledger {
+            Some(ledger) => ledger,
+            None => &mut Forgetful,
+        };
+        let report = commands::recovery_windows::run(store, &survey, &options, memory, progress).await?;
+        let (code, outcome) = match report.verdict() {
+            commands::recovery_windows::Verdict::Yes => (exit::OK, "yes"),
+            commands::recovery_windows::Verdict::No => (1, "no"),
+            commands::recovery_windows::Verdict::Unknown => (exit::AUDIT_INCOMPLETE, "unknown"),
+        };
+        if let Some(mut ledger) = ledger {
+            let (read, at) = (report.read, jiff::Timestamp::now());
+            let (objects, bytes, remembered) = (read.objects, read.bytes, read.remembered);
+            ledger.finish(&Ended { level: Level::Records, outcome, objects, bytes, remembered, at });
+            ledger.trouble().iter().for_each(|trouble| tracing::warn!("{}", trouble.chain()));
+        }
+        let zone = jiff::tz::TimeZone::system();
+        context.console().print(&render::recovery_windows::render(&report, context.format(), &zone)?)?;
+        Ok(code)
     }
 
     async fn st(&self, verb: &args::st::Verb) -> Answer<u8> {

@@ -8,7 +8,7 @@ mod choose;
 mod time;
 
 pub use choose::{Considered, Excluded};
-pub use time::parse_target_time;
+pub use time::{parse_target_time, parse_wished_time};
 
 use super::{Progress, Unit};
 use crate::backup::partitions;
@@ -98,6 +98,8 @@ pub struct Wanted {
     pub action: Option<Action>,
     /// For ever.
     pub standby: bool,
+    /// Somebody read the WAL and knows that a named backup reaches the target, where names and sentinels cannot tell.
+    pub trusted: bool,
 }
 
 /// What will be done. Serialises as `--plan --format json` shows it.

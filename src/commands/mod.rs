@@ -12,6 +12,7 @@ pub mod backup_verify;
 pub mod config_check;
 pub mod explain;
 mod object;
+pub mod recovery_windows;
 #[cfg(feature = "cli")]
 pub mod server;
 pub mod st;

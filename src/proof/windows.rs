@@ -18,14 +18,14 @@
 use super::facts::{Level, MarkKind, Outcome, SegmentFacts, SegmentProof, Times};
 use super::finding::{Breaks, Defect, FindingCode, Place};
 use super::survey::{BackupFacts, Survey};
-use crate::catalog::continuity;
+use crate::catalog::continuity::{self, WalRange};
 use crate::layout::BackupName;
 use crate::pg::history::TimelineHistory;
 use crate::pg::{Lsn, SegmentName, SegmentNo, SegmentSize, TimelineId};
 use crate::wal::record::PgTime;
 use jiff::Timestamp;
 use serde::Serialize;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
 /// Microseconds since 2000 that a commit of PostgreSQL can have: up to 2200. Floating-point timestamps of 9.5 and 9.6, read as
@@ -401,6 +401,12 @@ impl<'a> Leg<'a> {
         (to.0 - from.0 + own, to.1 - from.1 + own)
     }
 
+    /// Segments between two steps, both included, that were not read.
+    fn unread_in(&self, first: usize, last: usize) -> impl Iterator<Item = SegmentName> + '_ {
+        let steps = self.steps.get(first..=last.min(self.last())).unwrap_or_default().iter();
+        steps.filter(|step| step.facts.is_none()).map(|step| step.name)
+    }
+
     fn last(&self) -> usize {
         self.steps.len().saturating_sub(1)
     }
@@ -591,6 +597,72 @@ impl<'a> Cutter<'a> {
     }
 }
 
+/// The segments that windows are made of: from the oldest base backup on along every timeline, or along this one.
+pub fn needed(survey: &Survey, only: Option<TimelineId>) -> Vec<WalRange> {
+    let mut ranges: BTreeMap<TimelineId, (SegmentNo, SegmentNo)> = BTreeMap::new();
+    for timeline in aims(survey, only) {
+        let Some(way) = survey.timelines.history(timeline) else { continue };
+        let starts = leading_to(survey, timeline).into_iter().map(|backup| backup.start.segment(survey.size));
+        let Some(from) = starts.min() else { continue };
+        for span in way.spans() {
+            let end = span.end.map(|end| end.segment(survey.size)).or_else(|| survey.last_stored(span.timeline));
+            let first = from.max(span.begin.segment(survey.size));
+            let Some(last) = end.filter(|last| first <= *last) else { continue };
+            let range = ranges.entry(span.timeline).or_insert((first, last));
+            *range = (range.0.min(first), range.1.max(last));
+        }
+    }
+    ranges.into_iter().map(|(timeline, (first, last))| WalRange { timeline, first, last }).collect()
+}
+
+/// Segments that were not read and decide: from each base backup's start up to its consistency, and from each end
+/// backwards to a commit. Empty when the windows' edges are known; to be asked again with what was read.
+pub fn edges(survey: &Survey, proofs: &[SegmentProof], only: Option<TimelineId>) -> Vec<WalRange> {
+    let judged = Judged::new(proofs, &[]);
+    let mut wanted: BTreeSet<SegmentName> = BTreeSet::new();
+    for timeline in aims(survey, only) {
+        let backups = leading_to(survey, timeline);
+        let (Some(way), Some(first)) = (survey.timelines.history(timeline), backups.first()) else { continue };
+        for leg in legs(survey, &way, first.start, &judged) {
+            let mut used = false;
+            for backup in &backups {
+                let Some(first) = leg.at(backup.start) else { continue };
+                used = true;
+                let by_record = backup_end(&leg, backup.start).map(|(index, _)| index);
+                let by_names = || backup.stop.and_then(|stop| leg.at(Lsn(stop.0.saturating_sub(1))));
+                let end = by_record.or_else(by_names);
+                wanted.extend(leg.unread_in(first, end.unwrap_or(first)));
+                if end.is_none() && backup.stop.is_none() {
+                    // Nothing says where it ends: onward until its record is met.
+                    wanted.extend(leg.unread_in(first, leg.last()).next());
+                }
+            }
+            let is_end = |index: &usize| leg.times(*index).is_none_or(|times| times.max.is_some());
+            if let Some(tail) = (0..leg.steps.len()).rev().find(is_end).filter(|_| used) {
+                wanted.extend(leg.unread_in(tail, tail));
+            }
+        }
+    }
+    let range = |name: SegmentName| {
+        let number = name.number(survey.size).ok()?;
+        Some(WalRange { timeline: name.timeline(), first: number, last: number })
+    };
+    wanted.into_iter().filter_map(range).collect()
+}
+
+/// Timelines that a recovery can aim at.
+fn aims(survey: &Survey, only: Option<TimelineId>) -> impl Iterator<Item = TimelineId> {
+    survey.all_timelines().into_iter().filter(move |one| only.is_none_or(|only| only == *one))
+}
+
+/// Finished base backups from which recovery gets to a timeline: by where they start.
+fn leading_to(survey: &Survey, timeline: TimelineId) -> Vec<&BackupFacts> {
+    let finished = survey.backups.iter().filter(|backup| backup.is_finished());
+    let mut backups: Vec<&BackupFacts> = finished.filter(|backup| survey.route(backup, timeline).is_some()).collect();
+    backups.sort_by_key(|backup| (backup.start, backup.name));
+    backups
+}
+
 /// What can be recovered.
 pub fn windows(survey: &Survey, proofs: &[SegmentProof], defects: &[Defect]) -> Windows {
     let judged = Judged::new(proofs, defects);
@@ -610,9 +682,7 @@ fn line(
     judged: &Judged<'_>,
     of_backups: &BTreeMap<BackupName, Vec<&Defect>>,
 ) -> Option<Line> {
-    let finished = survey.backups.iter().filter(|backup| backup.is_finished());
-    let mut backups: Vec<&BackupFacts> = finished.filter(|backup| survey.route(backup, timeline).is_some()).collect();
-    backups.sort_by_key(|backup| (backup.start, backup.name));
+    let backups = leading_to(survey, timeline);
     let way = survey.timelines.history(timeline)?;
     let legs = legs(survey, &way, backups.first()?.start, judged);
     let reaches: Vec<(Option<usize>, Reach)> = backups

@@ -94,6 +94,10 @@ pub struct Args {
     /// Stop behind the target (true) or before it
     #[arg(long, value_name = "BOOL", requires = "stop", help_heading = "Recovery settings")]
     recovery_target_inclusive: Option<bool>,
+    /// Take the target although names and sentinels do not show that the named backup is consistent before it:
+    /// `recovery-windows --can-reach`, which reads the WAL, says when to
+    #[arg(long, requires = "stop", requires = "name", help_heading = "Recovery settings")]
+    trust_target: bool,
     /// Go on for ever as a standby
     #[arg(long, conflicts_with = "stop", help_heading = "Recovery settings")]
     standby: bool,
@@ -197,6 +201,7 @@ impl Args {
                 TargetAction::Shutdown => Action::Shutdown,
             }),
             standby: self.standby,
+            trusted: self.trust_target,
         }))
     }
 

@@ -11,6 +11,7 @@ pub mod backup_show;
 pub mod backup_verify;
 pub mod config;
 pub mod explain;
+pub mod recovery_windows;
 pub mod settings;
 pub mod st;
 pub mod wal_fetch;
@@ -133,6 +134,8 @@ pub enum Verb {
     WalVerify(wal_verify::Args),
     /// A base backup as a directory that PostgreSQL can start on
     BackupFetch(Box<backup_fetch::Args>),
+    /// Which times can be recovered to, from which base backup, and the holes between
+    RecoveryWindows(recovery_windows::Args),
     /// A raw look at the storage, read only
     St(st::Args),
     /// What the settings are, where each comes from, and whether they work
@@ -154,7 +157,7 @@ impl Verb {
     /// Is there enough to do at once for all cores?
     pub fn heavy(&self) -> bool {
         match self {
-            Verb::BackupFetch(_) | Verb::BackupVerify(_) => true,
+            Verb::BackupFetch(_) | Verb::BackupVerify(_) | Verb::RecoveryWindows(_) => true,
             Verb::WalFetch(_)
             | Verb::BackupList(_)
             | Verb::BackupShow(_)

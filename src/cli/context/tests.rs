@@ -17,3 +17,18 @@ fn what_was_said_by_flag_is_said_again_but_no_secret() {
     // The first word is this program.
     assert_eq!(words[1..], ["--prefix", "s3://bucket/db/below/", "--aws-endpoint=https://ceph:7480"]);
 }
+
+#[test]
+fn the_default_place_of_a_ledger() {
+    let home = tempfile::tempdir().unwrap();
+    let environment = |name| Environment::from_pairs([(name, home.path().to_str().unwrap())]);
+    let place = |name, url| {
+        Context::new(Global::default(), Flags::default(), environment(name))
+            .ledger_place(url)
+            .map(|path| path.strip_prefix(home.path()).unwrap().display().to_string())
+    };
+    assert_eq!(place("XDG_STATE_HOME", "s3://bucket/db/").unwrap(), "wal-r/s3-bucket-db-d2773b35.sqlite");
+    assert!(place("HOME", "s3://bucket/db/").unwrap().starts_with(".local/state/wal-r/s3-bucket-db-"));
+    assert_ne!(place("HOME", "s3://bucket/db/").unwrap(), place("HOME", "s3://bucket-db/").unwrap());
+    assert!(place("NOTHING", "s3://bucket/db/").is_err());
+}

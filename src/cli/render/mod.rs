@@ -12,6 +12,7 @@ pub mod backup_verify;
 pub mod config;
 pub mod explain;
 pub mod findings;
+pub mod recovery_windows;
 pub mod st;
 pub mod wal_show;
 pub mod wal_verify;

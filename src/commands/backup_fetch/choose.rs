@@ -189,6 +189,7 @@ fn fits(one: &Considered, asked: &Asked<'_>, histories: &[TimelineHistory]) -> R
         }
     }
     match &wanted.target {
+        _ if wanted.trusted && matches!(asked.which, Which::Named(_)) => Ok(()),
         Some(RecoveryTarget::Time(target)) => match select::finished_at_the_latest(&one.candidate) {
             Some(finished) if finished <= *target => Ok(()),
             Some(finished) => excluded(format!("it was finished at {finished}, and the target is {target}")),

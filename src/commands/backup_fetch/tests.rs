@@ -32,7 +32,7 @@ fn options(target: &Path) -> Options {
 
 fn recover(target: Option<RecoveryTarget>, timeline: TargetTimeline) -> Option<Wanted> {
     let program = vec!["/bin/wal-r".to_owned(), "--prefix".into(), "memory:///".into()];
-    Some(Wanted { program, target, inclusive: None, timeline, action: None, standby: false })
+    Some(Wanted { program, target, inclusive: None, timeline, action: None, standby: false, trusted: false })
 }
 
 async fn restore_from(store: Arc<dyn Store>, options: &Options) -> Answer<Report> {

@@ -8,6 +8,16 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
+/// A wish that may be a time: `None` where the text is none at all; an error where it is one and lacks its zone.
+pub fn parse_wished_time(text: &str, local: &TimeZone) -> Answer<Option<Timestamp>> {
+    let civil = text.trim().trim_end_matches(|c: char| c.is_ascii_alphabetic()).trim_end();
+    match parse_target_time(text, local) {
+        Ok(time) => Ok(Some(time)),
+        Err(_) if civil.parse::<DateTime>().is_err() && !text.trim().starts_with('@') => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Reads `2026-11-20 20:34:38+00`, `2026-11-20T21:34:38+01:00`, `… Z`, `… UTC`, `…[Europe/Vienna]`, `@1795206878`.
 pub fn parse_target_time(text: &str, local: &TimeZone) -> Answer<Timestamp> {
     let text = text.trim();

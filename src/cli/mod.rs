@@ -13,6 +13,7 @@ pub mod console;
 pub mod context;
 pub mod docs;
 pub mod exit;
+pub mod files;
 pub mod logging;
 pub mod progress;
 pub mod render;
@@ -27,7 +28,7 @@ use crate::feed::mode::Mode;
 use crate::layout::WalFile;
 use crate::proof::facts::{Forgetful, Level, Memory};
 use crate::proof::ledger::Ended;
-use args::Verb;
+use args::{Output, Verb};
 use clap::Parser;
 use exit::Asker;
 use std::ffi::OsString;
@@ -54,6 +55,10 @@ pub fn prepare(argv: Vec<OsString>, environment: Environment) -> Result<Call, u8
     let taken = args::settings::take(argv.clone(), &verbs);
     let (rest, settings) = taken.map_err(|what| refused(command.error(clap::error::ErrorKind::InvalidValue, what)))?;
     let cli = args::Cli::try_parse_from(rest).map_err(refused)?;
+    if matches!(cli.global.format, Some(Output::Nagios | Output::Prometheus)) && !matches!(cli.verb, Verb::Audit(_)) {
+        let what = "--format nagios and --format prometheus are for `wal-r audit`";
+        return Err(refused(command.error(clap::error::ErrorKind::InvalidValue, what)));
+    }
     let flags = config::Flags {
         prefix: cli.global.prefix.clone(),
         config: cli.global.config.clone(),
@@ -108,8 +113,7 @@ impl Call {
                 };
                 exit::wal_fetch(code, asker, args.absent_exit)
             }
-            Verb::BackupVerify(_) => exit::AUDIT_INCOMPLETE,
-            Verb::WalVerify(_) => exit::AUDIT_INCOMPLETE,
+            Verb::BackupVerify(_) | Verb::WalVerify(_) | Verb::Audit(_) => exit::AUDIT_INCOMPLETE,
             Verb::RecoveryWindows(_) if code.class() != Class::Usage => exit::AUDIT_INCOMPLETE,
             Verb::RecoveryWindows(_)
             | Verb::BackupList(_)
@@ -135,6 +139,7 @@ impl Call {
             Verb::WalVerify(args) => return self.wal_verify(args).await,
             Verb::BackupFetch(args) => return self.backup_fetch(args).await,
             Verb::RecoveryWindows(args) => return self.recovery_windows(args).await,
+            Verb::Audit(args) => return self.audit(args).await,
             Verb::St(args) => return self.st(&args.verb).await,
             Verb::Config(args) => match &args.verb {
                 args::config::Verb::Check { offline } => return self.config_check(*offline).await,
@@ -202,6 +207,48 @@ impl Call {
         }
         let zone = jiff::tz::TimeZone::system();
         context.console().print(&render::recovery_windows::render(&report, context.format(), &zone)?)?;
+        Ok(code)
+    }
+
+    /// The verdict is printed whatever it is, and whatever becomes of the files it also goes to.
+    async fn audit(&self, args: &args::audit::Args) -> Answer<u8> {
+        let context = &self.context;
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let effort = crate::backup::restore::Effort { workers: cores, cores };
+        let options = |ledger| args.options(ledger, effort, jiff::Timestamp::now());
+        let store = match context.warn() {
+            Ok(()) => context.store().await,
+            Err(error) => Err(error),
+        };
+        let report = match store {
+            Ok(store) => {
+                let own = if args.since_ledger() { Some(context.ledger_place(&store.url())?) } else { None };
+                commands::audit::run(store, &options(own), context.progress()).await?
+            }
+            Err(error) => {
+                let location = context.config().and_then(|config| config.location());
+                let archive = location.map_or_else(|_| "no archive".to_owned(), |location| location.to_string());
+                commands::audit::unreached(&archive, &error, &options(None))
+            }
+        };
+        let verdict = report.verdict.failing_on(args.fail_on());
+        let text = match args.ack_template() {
+            true => crate::proof::ack::template(&report.findings, report.began),
+            false => render::audit::render(&report, context.output(), args.fail_on())?,
+        };
+        let said = match args.output() {
+            Some(path) => files::write_whole(path, &text),
+            None => context.console().print(&text),
+        };
+        let page = args.html().map(|path| files::write_whole(path, &render::audit::html::render(&report)));
+        let mut code = exit::audit(verdict);
+        for error in [said, page.unwrap_or(Ok(()))].into_iter().filter_map(Result::err) {
+            // Whoever closed the pipe has read enough; the verdict stands.
+            if !console::reader_gone(&error) {
+                code = exit::audit(verdict.max(crate::proof::verdict::Verdict::Unknown));
+                context.console().error(&error, code);
+            }
+        }
         Ok(code)
     }
 

@@ -4,6 +4,7 @@
 //! [`crate::error::Error`]. Where there is something to decide first, `plan` is a pure function and `run` follows it.
 //! Never: prints, reads the environment, decides an exit code, uses clap.
 
+#[cfg(feature = "ledger")]
 pub mod audit;
 pub mod backup_fetch;
 pub mod backup_list;

@@ -174,7 +174,7 @@ impl Ledger {
         let read = || {
             let mut ask = self.db.prepare_cached(
                 "SELECT DISTINCT name FROM segments WHERE timeline = ?1 AND name BETWEEN ?2 AND ?3 AND verdict = 'good' \
-                 ORDER BY name LIMIT ?4",
+                 AND key NOT LIKE '%.partial%' ORDER BY name LIMIT ?4",
             )?;
             let timeline = first.timeline().get();
             let rows = ask.query_map(params![timeline, first.to_string(), last.to_string(), limit], |row| {
@@ -184,6 +184,19 @@ impl Ledger {
         };
         let names = read().map_err(|error| explain(&self.path, "cannot be read", error))?;
         Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
+    }
+
+    /// When the longest unseen of the good segments of a stretch of names was looked at, both ends included.
+    pub fn oldest_check(&mut self, first: SegmentName, last: SegmentName) -> Answer<Option<Timestamp>> {
+        let read = || {
+            let mut ask = self.db.prepare_cached(
+                "SELECT min(last_checked) FROM segments WHERE timeline = ?1 AND name BETWEEN ?2 AND ?3 AND verdict = 'good'",
+            )?;
+            let timeline = first.timeline().get();
+            ask.query_row(params![timeline, first.to_string(), last.to_string()], |row| row.get::<_, Option<String>>(0))
+        };
+        let text = read().map_err(|error| explain(&self.path, "cannot be read", error))?;
+        Ok(text.and_then(|text| text.parse().ok()))
     }
 
     /// The JSON that was kept of a base backup whose objects are these, when it was good or damaged then.

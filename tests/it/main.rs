@@ -2,6 +2,7 @@
 //!
 //! In: the binary that cargo built. Out: verdicts. Never: holds a test itself; one `mod` line per area.
 
+mod audit;
 mod backup_fetch;
 mod clean_archives;
 mod cli;

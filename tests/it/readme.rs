@@ -1,6 +1,6 @@
-//! README.md holds: every console block is run on the bundled archive and its output compared; the tables are true.
+//! README.md and docs/audit.md hold: every console block is run on the bundled archive and its output compared; the tables are true.
 //!
-//! In: README.md. Out: verdicts; with `WALR_UPDATE=1`, README.md with the outputs that were wrong replaced.
+//! In: the pages. Out: verdicts; with `WALR_UPDATE=1`, the pages with the outputs that were wrong replaced.
 //! Never: a block that nothing runs.
 //!
 //! A block marked `console` has lines `$ command`, each followed by what it prints (stdout and stderr together). All
@@ -80,8 +80,48 @@ fn fits(expected: &[String], actual: &[&str]) -> bool {
 
 #[test]
 fn every_console_block_prints_what_it_says() {
+    console_blocks_of("README.md");
+}
+
+/// The page on audits is read with a terminal beside it.
+#[test]
+fn the_audit_page_prints_what_it_says() {
+    console_blocks_of("docs/audit.md");
+}
+
+/// Its other blocks hold what somebody pastes: command lines that parse, an acknowledgement file that is one.
+#[test]
+fn what_the_audit_page_shows_to_paste_is_good() {
+    let text = std::fs::read_to_string(need::root().join("docs/audit.md")).expect("docs/audit.md");
+    let (mut lines, mut files) = (0, 0);
+    for (mark, first, block) in blocks(&text) {
+        match mark.as_str() {
+            "toml" => {
+                let acks = wal_r::proof::ack::parse("docs/audit.md", &block.join("\n"));
+                assert!(!acks.expect("an acknowledgement file").entries.is_empty());
+                files += 1;
+            }
+            "text" | "ini" => {
+                for (number, line) in block.iter().enumerate() {
+                    let Some((_, call)) = line.split_once("wal-r audit ") else { continue };
+                    let words = call.split_whitespace().take_while(|word| !word.starts_with(['>', '|']));
+                    let argv = ["wal-r", "audit"].into_iter().chain(words);
+                    let parsed = wal_r::cli::args::command().try_get_matches_from(argv);
+                    assert!(parsed.is_ok(), "docs/audit.md:{}: {line}: {parsed:?}", first + number);
+                    lines += 1;
+                }
+            }
+            "console" | "yaml" => {}
+            _ => panic!("docs/audit.md:{first}: a block marked {mark:?}: nothing looks at it"),
+        }
+    }
+    assert!(lines >= 4 && files == 1, "{lines} lines, {files} files");
+}
+
+/// Runs them all. `page`: a file of the repository.
+fn console_blocks_of(page: &str) {
     let root = need::root();
-    let text = std::fs::read_to_string(root.join("README.md")).expect("README.md");
+    let text = std::fs::read_to_string(root.join(page)).unwrap_or_else(|why| panic!("{page}: {why}"));
     let scratch = Scratch::new();
     // The commands are typed at the root of a clone: the archive is where it is there, the rest is the reader's.
     scratch.dir("testdata/archive");
@@ -115,7 +155,7 @@ fn every_console_block_prints_what_it_says() {
             let good = fits(&step.expected, &actual);
             if !good {
                 let expected = step.expected.join("\n");
-                writeln!(wrong, "README.md:{}: $ {}\n--- says\n{expected}\n--- is\n{said}", step.line, step.command)
+                writeln!(wrong, "{page}:{}: $ {}\n--- says\n{expected}\n--- is\n{said}", step.line, step.command)
                     .expect("text takes text");
             }
             writeln!(now, "$ {}", step.command).expect("text takes text");
@@ -126,7 +166,7 @@ fn every_console_block_prints_what_it_says() {
         updated = updated.replace(&format!("```console\n{before}```"), &format!("```console\n{now}```"));
     }
     if std::env::var_os("WALR_UPDATE").is_some() && updated != text {
-        std::fs::write(root.join("README.md"), updated).expect("README.md is written");
+        std::fs::write(root.join(page), updated).unwrap_or_else(|why| panic!("{page}: {why}"));
     } else {
         assert!(wrong.is_empty(), "WALR_UPDATE=1 writes what is:\n{wrong}");
     }

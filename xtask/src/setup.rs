@@ -3,7 +3,8 @@
 //! In: the tools folder (`WALR_TOOLS`, else `target/tools`), npm, PyPI and the Cargo registry through their own clients.
 //! Out: a line for each program: where it is, or what is missing and how to get it. Quick when all is there.
 //! Never: leaves half an installation under its name (made beside it, then renamed); touches the system, except, as
-//! root on Debian and said beforehand: the packages lzop, pv, postgresql-client and python3-venv, and a user `postgres`.
+//! root on Debian and said beforehand: the packages lzop, pv, postgresql-client, chromium and
+//! python3-venv, and a user `postgres`.
 
 use crate::shell::{self, Outcome, quiet};
 use crate::tools;
@@ -15,6 +16,7 @@ const DEBIAN: &[(&str, &str, &str)] = &[
     ("lzop", "lzop", "the judge of LZO decoding, and what wal-e compresses with"),
     ("psql", "postgresql-client", "what wal-e talks to PostgreSQL with"),
     ("pv", "pv", "what wal-e measures its uploads with"),
+    ("chromium", "chromium", "the browser that the page of `wal-r audit --html` is looked at in"),
 ];
 
 /// `cargo xtask setup`: install all; fail when something could not be.

@@ -5,6 +5,7 @@
 //!
 //! One file per verb. Names and flags are those of WAL-G and WAL-E where these have them.
 
+pub mod audit;
 pub mod backup_fetch;
 pub mod backup_list;
 pub mod backup_show;
@@ -136,6 +137,8 @@ pub enum Verb {
     BackupFetch(Box<backup_fetch::Args>),
     /// Which times can be recovered to, from which base backup, and the holes between
     RecoveryWindows(recovery_windows::Args),
+    /// One verdict on the archive, for cron
+    Audit(Box<audit::Args>),
     /// A raw look at the storage, read only
     St(st::Args),
     /// What the settings are, where each comes from, and whether they work
@@ -157,7 +160,7 @@ impl Verb {
     /// Is there enough to do at once for all cores?
     pub fn heavy(&self) -> bool {
         match self {
-            Verb::BackupFetch(_) | Verb::BackupVerify(_) | Verb::RecoveryWindows(_) => true,
+            Verb::BackupFetch(_) | Verb::BackupVerify(_) | Verb::RecoveryWindows(_) | Verb::Audit(_) => true,
             Verb::WalFetch(_)
             | Verb::BackupList(_)
             | Verb::BackupShow(_)

@@ -48,7 +48,7 @@ fn looked_at(report: &Report) -> String {
             .remembered_since
             .map(|since| format!(", the oldest proof from {}", crate::proof::verdict::at(since)))
             .unwrap_or_default();
-        text += &format!("; {} remembered from the ledger{since}", things(read.remembered, "segment"));
+        text += &format!("; {} remembered from the ledger{since}", things(read.remembered, "object"));
     }
     if read.not_reached > 0 {
         text += &format!("; {} NOT reached", things(read.not_reached, "segment"));

@@ -80,7 +80,7 @@ pub struct Coverage {
     pub objects_read: u64,
     /// Stored bytes that were read now.
     pub bytes_read: u64,
-    /// Segments whose proof came out of the ledger.
+    /// Objects of the WAL whose proof came out of the ledger.
     pub remembered: u64,
     /// When the oldest of those proofs was made.
     pub remembered_since: Option<Timestamp>,

@@ -80,6 +80,11 @@ pub fn lzop() -> Result<PathBuf, Missing> {
     tools::system("lzop").ok_or_else(|| Missing::program("lzop"))
 }
 
+/// The browser that pages are looked at in.
+pub fn chromium() -> Result<PathBuf, Missing> {
+    tools::system("chromium").ok_or_else(|| Missing::program("chromium"))
+}
+
 /// The larger archive that is kept outside this repository: the folder that holds `wal-e-pg13` and its facts.
 /// In `WALR_ARCHIVES`, else in `../shared/archives`.
 pub fn shared_archive() -> Result<PathBuf, Missing> {

@@ -51,8 +51,8 @@ pub fn render(report: &Report) -> String {
     out.one("walr_audit_read_bytes", "Stored bytes read by this audit.", Some(read.bytes_read as f64));
     out.one("walr_audit_read_objects", "Objects read by this audit.", Some(read.objects_read as f64));
     out.one(
-        "walr_audit_remembered_segments",
-        "Segments whose proof came out of the ledger.",
+        "walr_audit_remembered_objects",
+        "Objects whose proof came out of the ledger.",
         Some(read.remembered as f64),
     );
     out.one(

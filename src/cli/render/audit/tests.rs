@@ -169,7 +169,7 @@ fn metrics_are_valid_and_say_what_is_known() {
         walr_audit_findings_by_code{…,code="archive.foreign",severity="harmless"} 1
         walr_audit_read_bytes{…} 4897200000
         walr_audit_read_objects{…} 924
-        walr_audit_remembered_segments{…} 0
+        walr_audit_remembered_objects{…} 0
         walr_audit_unreached_segments{…} 0
         walr_archive_segments{…} 924
         walr_archive_segment_bytes{…} 4897200000

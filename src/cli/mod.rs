@@ -360,9 +360,11 @@ impl Call {
         };
         let delayed = config.count(config::Id::WALG_INTEGRITY_MAX_DELAYED_WALS)?.unwrap_or(0);
         let uploading = config.count(config::Id::WALG_UPLOAD_CONCURRENCY)?.unwrap_or(16);
-        let options = args.options(asked, delayed, uploading);
+        let workers = config.count(config::Id::WALG_DOWNLOAD_CONCURRENCY)?;
+        let workers = workers.and_then(|count| usize::try_from(count).ok());
+        let options = args.options(asked, delayed, uploading, workers);
         let report = match context.store().await {
-            Ok(store) => commands::wal_verify::run(&*store, &options).await?,
+            Ok(store) => commands::wal_verify::run(store, &options, context.progress()).await?,
             Err(error) => {
                 let prefix =
                     config.location().map_or_else(|_| "the prefix".to_owned(), |location| location.to_string());

@@ -3,6 +3,7 @@
 //! In: a store, which checks, where the server is now (or nothing: then the archive's own newest end stands for it). Out:
 //! [`Report`]: a status for each check, always with its details. Never: needs a database; ends because an object is bad;
 //! calls an archive good that is empty or could not be reached.
+//! The levels `decode`, `headers` and `records` read every stored segment once, whichever of them are asked for.
 //!
 //! `integrity` walks from the server's place down to the oldest base backup that leads there, as WAL-G does, with its
 //! statuses: what the server may still be uploading is not lost yet. Without a server nothing is known to be on its way, so
@@ -10,16 +11,23 @@
 //! skip, one unreadable sentinel, empty objects.
 //! Source: WAL-G `internal/databases/postgres/integrity_check_runner.go`, `timeline_check_runner.go`.
 
+use super::{Progress, Unit};
+use crate::backup::restore::Effort;
 use crate::catalog::continuity;
 use crate::error::{Answer, Code, Error};
 use crate::layout::BackupName;
 use crate::pg::history::TimelineHistory;
 use crate::pg::{Lsn, SegmentName, SegmentNo, SegmentSize, TimelineId};
+use crate::proof::facts::{Forgetful, Outcome};
+use crate::proof::finding::{Defect, FindingCode};
+use crate::proof::segment::Advance;
 use crate::proof::survey::{BackupFacts, SentinelState, Survey, scan};
 use crate::proof::verdict::Verdict;
-use crate::proof::{Finding, judge, names};
+use crate::proof::walk::{self, Selection, Walked};
+use crate::proof::{Finding, Level, judge, names};
 use crate::storage::Store;
 use serde::Serialize;
+use std::sync::Arc;
 
 /// One check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -31,6 +39,12 @@ pub enum Check {
     Timeline,
     /// The names level of `audit`: whom does what is missing hurt?
     Names,
+    /// The names, and every object whole.
+    Decode,
+    /// And every page at its place.
+    Headers,
+    /// And every record good and linked.
+    Records,
 }
 
 impl Check {
@@ -40,6 +54,21 @@ impl Check {
             Check::Integrity => "integrity",
             Check::Timeline => "timeline",
             Check::Names => "names",
+            Check::Decode => "decode",
+            Check::Headers => "headers",
+            Check::Records => "records",
+        }
+    }
+}
+
+impl Check {
+    /// How closely it reads the WAL.
+    fn level(self) -> Level {
+        match self {
+            Check::Integrity | Check::Timeline | Check::Names => Level::Names,
+            Check::Decode => Level::Decode,
+            Check::Headers => Level::Headers,
+            Check::Records => Level::Records,
         }
     }
 }
@@ -77,6 +106,10 @@ pub struct Options {
     pub delayed: u64,
     /// Segments behind those that may be on their way, in any order.
     pub uploading: u64,
+    /// Segments read at once.
+    pub workers: Option<usize>,
+    /// Cores of this machine.
+    pub cores: usize,
 }
 
 /// All checks.
@@ -105,6 +138,23 @@ pub struct Checked {
     pub status: Status,
     /// What it rests on.
     pub details: Details,
+    /// What was read for it, beyond the names.
+    pub read: Option<Read>,
+}
+
+/// What was read of the WAL.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Read {
+    /// Objects.
+    pub objects: u64,
+    /// Their stored bytes.
+    pub bytes: u64,
+    /// Segments that are good.
+    pub good: u64,
+    /// Records in them; 0 below that level.
+    pub records: u64,
+    /// Segments that follow none that was checked: the link of their first record is not.
+    pub unlinked: u64,
 }
 
 /// WAL-G's words, and one of ours.
@@ -217,7 +267,8 @@ impl Report {
     pub fn unread(archive: &str, options: &Options, error: &Error) -> Report {
         let finding = judge::unread(archive, error);
         let details = || Details::Findings(vec![finding.clone()]);
-        let checked = |check: &Check| Checked { check: *check, status: Status::Unknown, details: details() };
+        let checked =
+            |check: &Check| Checked { check: *check, status: Status::Unknown, details: details(), read: None };
         Report {
             archive: archive.to_owned(),
             segment_bytes: None,
@@ -230,20 +281,30 @@ impl Report {
 }
 
 /// Run the checks. An error only for a base backup that was named and cannot be used.
-pub async fn run(store: &dyn Store, options: &Options) -> Answer<Report> {
-    let survey = match scan(store).await {
+pub async fn run(store: Arc<dyn Store>, options: &Options, progress: Arc<dyn Progress>) -> Answer<Report> {
+    progress.begin("listing", None, Unit::Things("objects"));
+    let survey = scan(&*store).await;
+    progress.end();
+    let survey = match survey {
         Ok(survey) => survey,
         Err(error) => return Ok(Report::unread(&store.url(), options, &error)),
+    };
+    let level = options.checks.iter().map(|check| check.level()).max().unwrap_or(Level::Names);
+    let walked = match level {
+        Level::Names => None,
+        _ if survey.inventory.is_empty() => None,
+        level => Some(walk(store, &survey, level, options, progress).await?),
     };
     let place = options.place.clone().or_else(|| end_of(&survey));
     let mut checks = Vec::new();
     for check in &options.checks {
         checks.push(match check {
             // Nothing was found: that is no proof of anything.
-            _ if survey.inventory.is_empty() => found(*check, &survey),
+            _ if survey.inventory.is_empty() => found(*check, &survey, None),
             Check::Integrity => integrity(&survey, place.as_ref(), options)?,
             Check::Timeline => timeline(&survey, place.as_ref()),
-            Check::Names => found(*check, &survey),
+            Check::Names => found(*check, &survey, None),
+            Check::Decode | Check::Headers | Check::Records => found(*check, &survey, walked.as_ref()),
         });
     }
     Ok(Report {
@@ -256,9 +317,60 @@ pub async fn run(store: &dyn Store, options: &Options) -> Answer<Report> {
     })
 }
 
-fn found(check: Check, survey: &Survey) -> Checked {
-    let findings = judge::judge(survey, names::defects(survey));
-    Checked { check, status: Verdict::of(&findings).into(), details: Details::Findings(findings) }
+fn found(check: Check, survey: &Survey, walked: Option<&Walked>) -> Checked {
+    let mut defects = names::defects(survey);
+    if let Some(walked) = walked {
+        names::told_by_wal(survey, &walked.proofs, &mut defects);
+        defects.extend(walked.defects.iter().filter(|one| seen_at(one) <= check.level()).cloned());
+    }
+    let findings = judge::judge(survey, defects);
+    let status = Verdict::of(&findings).into();
+    Checked { check, status, details: Details::Findings(findings), read: walked.map(read) }
+}
+
+/// The level that shows such a defect: one walk, at the closest level asked for, stands for all of them.
+fn seen_at(defect: &Defect) -> Level {
+    match defect.code {
+        FindingCode::SegmentUndecodable
+        | FindingCode::SegmentSize
+        | FindingCode::SegmentDiffers
+        | FindingCode::SegmentUnread => Level::Decode,
+        FindingCode::SegmentForeign | FindingCode::SegmentPage | FindingCode::SegmentMisfit => Level::Headers,
+        _ => defect.level,
+    }
+}
+
+/// Reads every stored segment.
+async fn walk(
+    store: Arc<dyn Store>,
+    survey: &Survey,
+    level: Level,
+    options: &Options,
+    progress: Arc<dyn Progress>,
+) -> Answer<Walked> {
+    let workers = options.workers.unwrap_or_else(|| Effort::workers_for(&*store, options.cores));
+    let effort = Effort { workers, cores: options.cores.max(1) };
+    let selection = Selection::all();
+    progress.begin("reading segments", Some(walk::stored_bytes(survey, &selection)), Unit::Bytes);
+    let bar = Arc::clone(&progress);
+    let advance: Advance = Arc::new(move |bytes| bar.advance(bytes));
+    let walked = walk::walk(store, survey, &selection, level, effort, &mut Forgetful, advance).await;
+    progress.end();
+    walked
+}
+
+fn read(walked: &Walked) -> Read {
+    let good = walked.proofs.iter().filter_map(|proof| match &proof.outcome {
+        Outcome::Good(facts) => Some(facts),
+        _ => None,
+    });
+    Read {
+        objects: walked.read.objects,
+        bytes: walked.read.bytes,
+        good: good.clone().count() as u64,
+        records: good.map(|facts| facts.records).sum(),
+        unlinked: walked.unchecked.segments,
+    }
 }
 
 /// Where an archive ends: behind the newest segment of what recovery by `latest` follows, or without a base backup of its
@@ -276,7 +388,12 @@ fn end_of(survey: &Survey) -> Option<Place> {
 
 fn integrity(survey: &Survey, place: Option<&Place>, options: &Options) -> Answer<Checked> {
     let Some(place) = place else {
-        return Ok(Checked { check: Check::Integrity, status: Status::Ok, details: Details::Integrity(Vec::new()) });
+        return Ok(Checked {
+            check: Check::Integrity,
+            status: Status::Ok,
+            details: Details::Integrity(Vec::new()),
+            read: None,
+        });
     };
     let history = survey.told(place.timeline).unwrap_or_else(|| TimelineHistory::without_file(place.timeline));
     let oldest = oldest(survey, place, &options.from)?;
@@ -285,19 +402,19 @@ fn integrity(survey: &Survey, place: Option<&Place>, options: &Options) -> Answe
     let last = place.lsn.segment_before(survey.size).previous();
     let mut stretches = Vec::new();
     if let Some(last) = last.filter(|last| first <= *last) {
-        let runs = walk(survey, &history, first, last);
+        let runs = runs_between(survey, &history, first, last);
         let on_its_way = options.place.as_ref().map(|_| on_its_way(&runs, last, options));
         for (timeline, from, to, present) in runs {
             cut(timeline, from, to, present, on_its_way, survey.size, &mut stretches);
         }
     }
     let status = status(&stretches, oldest.is_some());
-    Ok(Checked { check: Check::Integrity, status, details: Details::Integrity(stretches) })
+    Ok(Checked { check: Check::Integrity, status, details: Details::Integrity(stretches), read: None })
 }
 
 type Run = (TimelineId, SegmentNo, SegmentNo, bool);
 
-fn walk(survey: &Survey, history: &TimelineHistory, first: SegmentNo, last: SegmentNo) -> Vec<Run> {
+fn runs_between(survey: &Survey, history: &TimelineHistory, first: SegmentNo, last: SegmentNo) -> Vec<Run> {
     let start = first.start(survey.size).unwrap_or(Lsn::ZERO);
     let end = last.start(survey.size).and_then(|lsn| lsn.checked_add(1)).unwrap_or(Lsn(u64::MAX));
     let runs = continuity::along(&survey.inventory, history, start, end, survey.size);
@@ -407,7 +524,7 @@ fn timeline(survey: &Survey, place: Option<&Place>) -> Checked {
     let number = |timeline: Option<TimelineId>| timeline.map_or(0, TimelineId::get);
     let details =
         Details::Timeline { current_timeline_id: number(current), highest_storage_timeline_id: number(highest) };
-    Checked { check: Check::Timeline, status, details }
+    Checked { check: Check::Timeline, status, details, read: None }
 }
 
 #[cfg(test)]

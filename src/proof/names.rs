@@ -11,7 +11,7 @@ mod by_wal;
 mod history;
 mod wal;
 
-pub use by_wal::{Begin, begins, compare_with_wal, reconstruct};
+pub use by_wal::{Begin, begins, reconstruct, told_by_wal};
 
 use super::facts::Level;
 use super::finding::{Breaks, Defect, FindingCode, Place};

@@ -36,6 +36,7 @@ fn without(scratch: &Scratch, files: &[&str]) -> PathBuf {
 }
 
 const ALL: &[&str] = &["integrity", "timeline", "names"];
+const LEVELS: &[&str] = &["decode", "headers", "records"];
 
 #[test]
 fn a_healthy_archive_is_ok() {
@@ -45,6 +46,8 @@ fn a_healthy_archive_is_ok() {
     for check in ALL {
         assert!(body.contains(&format!("[wal-verify] {check} check status: OK")), "{body}");
     }
+    let (code, body) = verify(&bundled, LEVELS);
+    assert_eq!((code, body.matches("check status: OK").count()), (0, 3), "{body}");
     let (code, json) = verify(&bundled, &["integrity", "timeline", "--json"]);
     let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
     assert_eq!((code, &json["integrity"]["status"]), (0, &"OK".into()));
@@ -67,9 +70,9 @@ fn what_is_lost_fails_with_its_body() {
             "CRITICAL backup.part",
         ),
         // Older than the base backup, and the incomplete end of a timeline that was left.
-        ("wal_005/000000010000000000000002.lzo", 0, "nothing is missing, nothing is odd"),
-        ("wal_005/000000010000000000000006.partial.lzo", 0, "nothing is missing, nothing is odd"),
-        ("wal_005/000000010000000000000003.00000028.backup.lzo", 0, "nothing is missing, nothing is odd"),
+        ("wal_005/000000010000000000000002.lzo", 0, "nothing is wrong, nothing is missing"),
+        ("wal_005/000000010000000000000006.partial.lzo", 0, "nothing is wrong, nothing is missing"),
+        ("wal_005/000000010000000000000003.00000028.backup.lzo", 0, "nothing is wrong, nothing is missing"),
     ];
     for (file, expected, clause) in cases {
         let scratch = Scratch::new();
@@ -82,6 +85,22 @@ fn what_is_lost_fails_with_its_body() {
         assert_eq!(shown.status.code(), Some(0), "{file}");
         assert!(out(&shown).contains("timeline 1"), "{file}\n{}", out(&shown));
     }
+}
+
+#[test]
+fn what_only_the_content_shows() {
+    let scratch = Scratch::new();
+    let archive = without(&scratch, &[]);
+    let (from, to) = ("wal_005/000000010000000000000004.lzo", "wal_005/000000010000000000000005.lzo");
+    std::fs::copy(archive.join(from), archive.join(to)).expect("a segment");
+    let (code, body) = verify(&archive, &["names"]);
+    assert_eq!(code, 0, "{body}");
+    let (code, body) = verify(&archive, &["names", "decode", "headers", "records"]);
+    assert_eq!(code, 2, "{body}");
+    for (check, status) in [("names", "OK"), ("decode", "OK"), ("headers", "FAILURE"), ("records", "FAILURE")] {
+        assert!(body.contains(&format!("{check} check status: {status}")), "{body}");
+    }
+    assert!(body.contains("ends at 0/5000000") && body.contains("CRITICAL segment.foreign"), "{body}");
 }
 
 #[test]
@@ -126,7 +145,7 @@ fn a_larger_real_archive_has_no_finding() {
     let archives = require!(shared_archive);
     let (code, body) = verify(&archives.join("wal-e-pg13"), ALL);
     assert_eq!(code, 0, "{body}");
-    assert!(body.contains("nothing is missing, nothing is odd"), "{body}");
+    assert!(body.contains("nothing is wrong, nothing is missing"), "{body}");
 }
 
 /// A server says where it is, as a primary, as a standby, and promoted.

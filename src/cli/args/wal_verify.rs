@@ -16,7 +16,7 @@ use clap::ValueEnum;
                         missing before it is lost, not late.\nEnds with 0 (ok), 1 (warning), 2 (failure) or 3 (could not look); \
                         the details are printed in every case.\n\nExamples:\n  wal-r wal-verify\n  wal-r wal-verify integrity timeline \
                         --json\n  wal-r wal-verify integrity --lsn 0/9000060 --timeline 2\n  wal-r wal-verify names integrity \
-                        --pg host=/run/postgresql"
+                        --pg host=/run/postgresql\n  wal-r wal-verify records"
 )]
 pub struct Args {
     /// What to check; without a word, names
@@ -48,6 +48,12 @@ enum Word {
     Timeline,
     /// What do the names show, and whom does it hurt?
     Names,
+    /// And is every object whole? Reads every segment
+    Decode,
+    /// And does every page say that it belongs where it is?
+    Headers,
+    /// And is every record good, and linked to the one before?
+    Records,
 }
 
 fn lsn(text: &str) -> Result<Lsn, String> {
@@ -72,12 +78,15 @@ impl Args {
     }
 
     /// What the verb takes. `asked`: what the server said.
-    pub fn options(&self, asked: Option<Place>, delayed: u64, uploading: u64) -> Options {
+    pub fn options(&self, asked: Option<Place>, delayed: u64, uploading: u64, workers: Option<usize>) -> Options {
         let told = self.lsn.zip(self.timeline).map(|(lsn, timeline)| Place { lsn, timeline });
         let check = |word: &Word| match word {
             Word::Integrity => Check::Integrity,
             Word::Timeline => Check::Timeline,
             Word::Names => Check::Names,
+            Word::Decode => Check::Decode,
+            Word::Headers => Check::Headers,
+            Word::Records => Check::Records,
         };
         let mut checks: Vec<Check> = Vec::new();
         for check in self.checks.iter().map(check) {
@@ -94,6 +103,8 @@ impl Args {
             from: self.backup_name.clone().unwrap_or(From::Oldest),
             delayed,
             uploading,
+            workers,
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
         }
     }
 

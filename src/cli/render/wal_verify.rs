@@ -4,7 +4,7 @@
 //! Source: WAL-G `internal/databases/postgres/wal_verify_handler.go` and its go-pretty tables.
 
 use super::{document, findings, json};
-use crate::commands::wal_verify::{Checked, Details, Report, Stretch};
+use crate::commands::wal_verify::{Checked, Details, Read, Report, Stretch};
 use crate::error::Answer;
 use serde_json::{Map, Value};
 
@@ -42,22 +42,44 @@ fn wal_g(checked: &Checked) -> Answer<Value> {
             crate::error::Error::new(crate::error::Code::InternalBug, "a report does not serialise").because(error)
         })?,
     };
-    Ok(serde_json::json!({ "status": checked.status.word(), "details": details }))
+    let mut map = Map::new();
+    map.insert("status".to_owned(), checked.status.word().into());
+    map.insert("details".to_owned(), details);
+    if let Some(read) = &checked.read {
+        map.insert("read".to_owned(), serde_json::to_value(read).unwrap_or_default());
+    }
+    Ok(Value::Object(map))
 }
 
 fn text(checked: &Checked) -> String {
     let check = checked.check.word();
     let mut text = format!("[wal-verify] {check} check status: {}\n", checked.status.word());
     text += &format!("[wal-verify] {check} check details:\n");
+    text += &checked.read.as_ref().map(looked_at).unwrap_or_default();
     text += &match &checked.details {
         Details::Integrity(stretches) => framed(stretches),
         Details::Timeline { current_timeline_id, highest_storage_timeline_id } => format!(
             "Highest timeline found in storage: {highest_storage_timeline_id}\nCurrent cluster timeline: {current_timeline_id}\n"
         ),
-        Details::Findings(found) if found.is_empty() => "nothing is missing, nothing is odd\n".to_owned(),
+        Details::Findings(found) if found.is_empty() => "nothing is wrong, nothing is missing\n".to_owned(),
         Details::Findings(found) => findings::page(found),
     };
     text
+}
+
+/// `18 objects (20.1 MiB) read: 18 segments are good, 123456 records; 1 segment follows none that was checked`
+fn looked_at(read: &Read) -> String {
+    let things = |count: u64, one: &str| if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") };
+    let records = if read.records > 0 { format!(", with {}", things(read.records, "record")) } else { String::new() };
+    let unlinked = match read.unlinked {
+        0 => String::new(),
+        1 => "; the link of 1 segment's first record is not checked: none before it is there or good".to_owned(),
+        more => {
+            format!("; the links of {more} segments' first records are not checked: none before them is there or good")
+        }
+    };
+    let (objects, bytes) = (things(read.objects, "object"), super::bytes(read.bytes));
+    format!("{objects} read ({bytes}): {} good{records}{unlinked}\n", things(read.good, "segment"))
 }
 
 /// A table with a frame; numbers and statuses stand to the right, as WAL-G has them.

@@ -1,12 +1,14 @@
 //! WAL-G's checks, case by case.
 
 use super::{Check, Details, From, Options, Place, Report, run};
+use crate::commands::Silent;
 use crate::error::Code;
 use crate::pg::TimelineId;
 use crate::proof::verdict::Verdict;
 use crate::storage::local::LocalStore;
 use crate::testing::fixture;
 use expect_test::{Expect, expect};
+use std::sync::Arc;
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
@@ -18,7 +20,15 @@ fn place(text: &str) -> Option<Place> {
 }
 
 fn options(checks: &[Check], at: &str, delayed: u64, uploading: u64) -> Options {
-    Options { checks: checks.to_vec(), place: place(at), from: From::Oldest, delayed, uploading }
+    Options {
+        checks: checks.to_vec(),
+        place: place(at),
+        from: From::Oldest,
+        delayed,
+        uploading,
+        workers: None,
+        cores: 2,
+    }
 }
 
 fn show(report: &Report) -> String {
@@ -45,7 +55,7 @@ fn show(report: &Report) -> String {
 
 fn check(text: &str, at: &str, (delayed, uploading): (u64, u64), expected: Expect) {
     let options = options(&[Check::Integrity, Check::Timeline], at, delayed, uploading);
-    expected.assert_eq(&show(&block_on(run(&fixture::store(text), &options)).unwrap()));
+    expected.assert_eq(&show(&block_on(run(Arc::new(fixture::store(text)), &options, Arc::new(Silent))).unwrap()));
 }
 
 const BACKUP: &str = "backup base_000000010000000000000003_00000040 parts 0\n";
@@ -271,17 +281,21 @@ fn a_base_backup_that_is_named() {
             integrity OK
               000000010000000000000006 000000010000000000000009 4 FOUND
         "#]]
-        .assert_eq(&show(&block_on(run(&store, &with(from))).unwrap()));
+        .assert_eq(&show(&block_on(run(Arc::new(store.clone()), &with(from), Arc::new(Silent))).unwrap()));
     }
     let absent = From::Named("base_000000010000000000000007_00000040".parse().unwrap());
-    assert_eq!(block_on(run(&store, &with(absent))).unwrap_err().code(), Code::AbsentBackup);
+    assert_eq!(
+        block_on(run(Arc::new(store.clone()), &with(absent), Arc::new(Silent))).unwrap_err().code(),
+        Code::AbsentBackup
+    );
 }
 
 #[test]
 fn what_could_not_be_looked_at_is_unknown() {
     let directory = tempfile::tempdir().unwrap();
     let all = options(&[Check::Integrity, Check::Timeline, Check::Names], "", 0, 0);
-    let mistyped = block_on(run(&LocalStore::new(directory.path().join("mistyped")), &all)).unwrap();
+    let mistyped =
+        block_on(run(Arc::new(LocalStore::new(directory.path().join("mistyped"))), &all, Arc::new(Silent))).unwrap();
     expect![[r#"
         integrity UNKNOWN
           unknown archive.unread
@@ -291,7 +305,7 @@ fn what_could_not_be_looked_at_is_unknown() {
           unknown archive.unread
     "#]]
     .assert_eq(&show(&mistyped));
-    let empty = block_on(run(&LocalStore::new(directory.path()), &all)).unwrap();
+    let empty = block_on(run(Arc::new(LocalStore::new(directory.path())), &all, Arc::new(Silent))).unwrap();
     expect![[r#"
         integrity UNKNOWN
           unknown archive.empty
@@ -305,4 +319,48 @@ fn what_could_not_be_looked_at_is_unknown() {
         assert_eq!(report.verdict(), Verdict::Unknown);
     }
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn levels_read_what_they_claim() {
+    let checks = [Check::Decode, Check::Headers, Check::Records];
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/archive/wal-e-pg13");
+    let run = |store: Arc<dyn crate::storage::Store>| {
+        block_on(super::run(store, &options(&checks, "", 0, 0), Arc::new(Silent))).unwrap()
+    };
+    let report = run(Arc::new(LocalStore::new(path)));
+    assert_eq!(report.verdict(), Verdict::Ok);
+    let read = report.checks[2].read.unwrap();
+    assert_eq!((read.good, read.unlinked), (6, 1), "{read:?}");
+    assert!(read.records > 100 && read.bytes > 100_000, "{read:?}");
+    // Names are good, contents are none.
+    let report = run(Arc::new(fixture::store(&format!("{BACKUP}1: 03..05"))));
+    expect![[r#"
+        decode FAILURE
+          critical segment.undecodable
+          critical segment.undecodable
+          critical segment.undecodable
+          critical backup.wal
+        headers FAILURE
+          critical segment.undecodable
+          critical segment.undecodable
+          critical segment.undecodable
+          critical backup.wal
+        records FAILURE
+          critical segment.undecodable
+          critical segment.undecodable
+          critical segment.undecodable
+          critical backup.wal
+    "#]]
+    .assert_eq(&show(&report));
+    let report = run(Arc::new(fixture::store(&format!("{BACKUP}1: 03.zst 04.zst 05.zst"))));
+    expect![[r#"
+        decode UNKNOWN
+          unknown segment.unread
+        headers UNKNOWN
+          unknown segment.unread
+        records UNKNOWN
+          unknown segment.unread
+    "#]]
+    .assert_eq(&show(&report));
 }

@@ -1,6 +1,6 @@
 //! What the WAL tells of timelines whose histories are lost or wrong, and real archives.
 
-use super::{compare_with_wal, defects, reconstruct};
+use super::{defects, reconstruct, told_by_wal};
 use crate::layout::ObjectKey;
 use crate::pg::{Lsn, SegmentNo, SegmentSize, TimelineId};
 use crate::proof::facts::{Level, Mark, MarkKind, Outcome, SegmentFacts, SegmentProof, Times};
@@ -69,31 +69,10 @@ fn lost_histories_are_told_by_the_wal() {
     assert_eq!(lines(4), "1 0/5000060, 2 0/9000060, 3 0/C000060");
     assert_eq!(reconstruct(&survey, timeline(5), &begins), None);
     let mut found = defects(&survey);
-    compare_with_wal(&survey, &proofs, &mut found);
+    told_by_wal(&survey, &proofs, &mut found);
     let missing = what(&found, FindingCode::HistoryMissing);
     assert!(missing[0].ends_with("by the WAL it must say: 1 0/5000060"), "{missing:?}");
     assert!(what(&found, FindingCode::HistoryDamaged)[0].ends_with("must say: 1 0/5000060, 2 0/9000060"));
-    assert_eq!(what(&found, FindingCode::ForkContradicts), [""; 0]);
-}
-
-#[test]
-fn a_history_that_contradicts_the_wal() {
-    let survey = survey(&fixture::store(
-        "1: 01..05\n2.history: 1@0/5000060\n2: 05..09\nbackup base_000000010000000000000003_00000040 parts 0",
-    ));
-    let check = |proof: SegmentProof, contradicts: bool| {
-        let mut found = Vec::new();
-        compare_with_wal(&survey, &[proof], &mut found);
-        assert_eq!(!found.is_empty(), contradicts, "{found:?}");
-    };
-    check(proof(2, 1, fixture::place(5, 0x60)), false);
-    // A page header, or an abandoned record, may lie between.
-    check(proof(2, 1, fixture::place(5, 0x60 + 24)), false);
-    check(proof(2, 1, fixture::place(5, 0x2000 + 0x60)), false);
-    check(proof(2, 1, fixture::place(5, 0x58)), true);
-    check(proof(2, 1, fixture::place(7, 0x60)), true);
-    // Timeline 0 and its like are no beginning.
-    check(proof(2, 2, fixture::place(5, 0x60)), false);
 }
 
 #[test]

@@ -1,17 +1,28 @@
 //! WAL-G's text and JSON, from archives as text.
 
 use super::{Flavour, render};
+use crate::commands::Silent;
 use crate::commands::wal_verify::{Check, From, Options, Place, run};
 use crate::pg::TimelineId;
 use crate::testing::fixture;
 use expect_test::expect;
+use std::sync::Arc;
 
 fn shown(text: &str, place: Option<(&str, u32)>, checks: &[Check], flavour: Flavour) -> String {
     let place =
         place.map(|(lsn, timeline)| Place { lsn: lsn.parse().unwrap(), timeline: TimelineId::new(timeline).unwrap() });
-    let options = Options { checks: checks.to_vec(), place, from: From::Oldest, delayed: 0, uploading: 2 };
+    let options = Options {
+        checks: checks.to_vec(),
+        place,
+        from: From::Oldest,
+        delayed: 0,
+        uploading: 2,
+        workers: None,
+        cores: 2,
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    render(&runtime.block_on(run(&fixture::store(text), &options)).unwrap(), flavour).unwrap()
+    render(&runtime.block_on(run(Arc::new(fixture::store(text)), &options, Arc::new(Silent))).unwrap(), flavour)
+        .unwrap()
 }
 
 const ARCHIVE: &str = "1: 01..04 06..09
@@ -104,7 +115,7 @@ fn as_wal_g_prints_it() {
         Current cluster timeline: 1
         [wal-verify] names check status: OK
         [wal-verify] names check details:
-        nothing is missing, nothing is odd
+        nothing is wrong, nothing is missing
     "#]]
     .assert_eq(&shown("1: 03..05\nbackup base_000000010000000000000003_00000040 parts 0", None, ALL, Flavour::Table));
 }

@@ -174,6 +174,86 @@ fn runs_and_gaps() {
 }
 
 #[test]
+fn what_lies_beside_is_not_there() {
+    // Empty, partial, in a sub-folder, with something behind its suffix; and an empty form beside a good one.
+    check_runs(
+        "1: 01 02.empty 03.partial 06.zst 06.empty 07
+         key wal_005/old/000000010000000000000004.lzo
+         key wal_005/000000010000000000000003.partial.zst
+         key wal_005/000000010000000000000005.lzo.bak",
+        1,
+        1,
+        7,
+        expect![[r#"
+        present 1: 01..=01 (1)
+        gap 1: 02..=05 (4)
+        present 1: 06..=07 (2)
+    "#]],
+    );
+}
+
+fn check_extent(text: &str, expected: Expect) {
+    let extent = continuity::extent(&inventory(text), timeline(1), SIZE);
+    let shown = extent.map_or_else(
+        || "none\n".to_owned(),
+        |one| {
+            format!(
+                "{:X}..={:X}\n{}{}",
+                one.first.0,
+                one.last.0,
+                show_runs(&one.runs),
+                show_runs(&one.strays).replace("present", "stray")
+            )
+        },
+    );
+    expected.assert_eq(&shown);
+}
+
+#[test]
+fn how_the_files_of_a_timeline_lie() {
+    check_extent(
+        "2: 01",
+        expect![[r#"
+        none
+    "#]],
+    );
+    check_extent(
+        "1: 02.empty 03 03.zst 04 06 09.empty",
+        expect![[r#"
+        2..=9
+        present 1: 03..=04 (2)
+        present 1: 06..=06 (1)
+    "#]],
+    );
+    // 1 PiB is 2^26 segments: a gap of that is believed, more is not.
+    check_extent(
+        "1: 01 04000001",
+        expect![[r#"
+        1..=4000001
+        present 1: 01..=01 (1)
+        present 1: 4000001..=4000001 (1)
+    "#]],
+    );
+    check_extent(
+        "1: 01 04000002",
+        expect![[r#"
+        1..=1
+        present 1: 01..=01 (1)
+        stray 1: 4000002..=4000002 (1)
+    "#]],
+    );
+    // A leftover at the beginning is the stray, where the others are more.
+    check_extent(
+        "1: 01 FFFFFFF0..FFFFFFF4",
+        expect![[r#"
+        FFFFFFF0..=FFFFFFF4
+        present 1: FFFFFFF0..=FFFFFFF4 (5)
+        stray 1: 01..=01 (1)
+    "#]],
+    );
+}
+
+#[test]
 fn names_of_another_size_are_no_segments_of_this_one() {
     let inventory = inventory("1: 3E..41");
     let larger = SegmentSize::new(64 << 20).unwrap();

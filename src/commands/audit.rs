@@ -217,6 +217,7 @@ impl Audit<'_> {
     /// Everything that was seen, as one report.
     fn judged(mut self) -> Report {
         let (survey, options) = (self.survey, self.options);
+        names::told_by_wal(survey, &self.proofs, &mut self.defects);
         let whole = self.defects.clone();
         let way = self.way();
         let mut findings = judge(survey, std::mem::take(&mut self.defects));

@@ -4,6 +4,7 @@
 
 mod audit;
 mod backup_fetch;
+mod backup_verify;
 mod clean_archives;
 mod cli;
 mod damage;

@@ -11,6 +11,7 @@ mod damage;
 mod harness;
 mod live_recovery;
 mod readme;
+mod recovery_windows;
 mod restore_states;
 mod storage_s3;
 mod support;

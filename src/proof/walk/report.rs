@@ -333,6 +333,9 @@ impl Report<'_> {
     fn fork(&self, timeline: TimelineId, parent: TimelineId, switch: Lsn) -> Option<(usize, Lsn, String)> {
         let nodes = &self.found.plan.nodes;
         let first = nodes.partition_point(|node| !node.is_partial() && node.name.timeline() < timeline);
+        // Its first segments may be gone by retention, or were not asked for.
+        let number = nodes.get(first).and_then(|node| node.number);
+        let from_its_beginning = number.is_some_and(|number| number <= switch.segment(self.found.plan.size));
         let own = self.found.plan.whole_ones().skip(first);
         let own = own.take_while(|index| nodes.get(*index).is_some_and(|node| node.name.timeline() == timeline));
         for index in own.take(FORK_WITHIN) {
@@ -360,7 +363,7 @@ impl Report<'_> {
                     _ => {}
                 }
             }
-            if facts.last_record.is_some_and(|last| last > switch) {
+            if from_its_beginning && facts.last_record.is_some_and(|last| last > switch) {
                 let what = format!("no record begins timeline {timeline} at {switch}, where its history says");
                 return Some((index, switch, what));
             }

@@ -263,6 +263,13 @@ fn what_the_plan_refuses_leaves_no_directory() {
     refuse(small(), &early, Code::UsageTarget, "it is consistent from 0/3000138 on, and the target is 0/3000030");
     let named = Options { which: Which::Named(NAME.parse().expect("a name")), ..early };
     refuse(small(), &named, Code::UsageTarget, "does not lead to the target");
+    // Somebody who read the WAL may know better; who names no backup leaves the choice to the names.
+    let trusted = |which: &Which| {
+        let wanted = named.recovery.clone().map(|wanted| Wanted { trusted: true, ..wanted });
+        Options { which: which.clone(), recovery: wanted, target: target.join("trusted"), ..named.clone() }
+    };
+    refuse(small(), &trusted(&Which::Fitting), Code::UsageTarget, "it is consistent from 0/3000138 on");
+    futures::executor::block_on(plan(&small(), &trusted(&named.which))).expect("it is taken");
     let system = small();
     system.insert("sysids/sysid", "1234567890\n");
     let error = restore(system.clone(), &options(&target)).expect_err("another cluster");

@@ -26,6 +26,8 @@ pub(super) fn report(store: &dyn Store, survey: &Survey, found: Found, read: Tal
     let unread = report.unread();
     let Report { found, mut defects, .. } = report;
     defects.sort_by(|a, b| (&a.place, a.lsn).cmp(&(&b.place, b.lsn)));
+    // A record over three segments and more is seen broken at each border that was read twice.
+    defects.dedup();
     let mut walked = Walked { proofs: Vec::new(), others: Vec::new(), defects, read, unchecked, unread };
     for (index, slot) in found.slots.into_iter().enumerate() {
         let Some(Slot { proof, others }) = slot else { continue };

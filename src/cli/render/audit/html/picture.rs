@@ -17,6 +17,8 @@ use std::fmt::Write as _;
 
 /// Lanes that are drawn.
 const LANES: usize = 40;
+/// Of more lanes the lines between them step back.
+const MANY: usize = 12;
 /// Base backups on one lane that are drawn as marks; more are thin lines.
 const MARKS: usize = 40;
 /// Percent of the width: what lies closer is one.
@@ -217,7 +219,8 @@ pub(super) fn draw(report: &Report, page: &mut String) {
         .into_iter()
         .map(|lane| {
             let row = Row { lane, bar: y + 34.0 };
-            y += 76.0;
+            // Below the bar there is room for marks only where there are some.
+            y += if lane.spots.iter().any(|spot| spot.severity > Severity::Harmless) { 76.0 } else { 60.0 };
             row
         })
         .collect();
@@ -226,7 +229,7 @@ pub(super) fn draw(report: &Report, page: &mut String) {
     rows.iter().for_each(|row| draw_lane(report, axis, row, &mut body));
 
     let mut grid = String::new();
-    for (most, class) in [(8, "wide"), (3, "narrow")] {
+    for (most, class) in [(8, "wide"), (4, "narrow")] {
         for (x, text) in axis.ticks(most) {
             let anchor = match x {
                 x if x < 6.0 => "start",
@@ -291,6 +294,7 @@ fn chosen(report: &Report) -> Vec<&Lane> {
 
 /// A line from the parent's bar to where the child's begins.
 fn forks(axis: Axis, rows: &[Row], body: &mut String) {
+    let class = if rows.len() > MANY { "fork faint" } else { "fork" };
     for row in rows {
         let Some(fork) = &row.lane.fork else { continue };
         let Some(parent) = rows.iter().find(|one| one.lane.timeline == fork.parent) else { continue };
@@ -298,7 +302,7 @@ fn forks(axis: Axis, rows: &[Row], body: &mut String) {
         let from = parent.bar + BAR / 2.0;
         let _ = writeln!(
             body,
-            "<line class=\"fork\" x1=\"{x:.2}%\" x2=\"{x:.2}%\" y1=\"{from:.0}\" y2=\"{:.0}\"/>",
+            "<line class=\"{class}\" x1=\"{x:.2}%\" x2=\"{x:.2}%\" y1=\"{from:.0}\" y2=\"{:.0}\"/>",
             row.bar + BAR / 2.0
         );
     }

@@ -547,3 +547,119 @@ fn ranges() {
     assert!(walked.unchecked.head_bytes > 10_000);
     assert_eq!(lines(&walked), Vec::<String>::new());
 }
+
+/// What disks and transfers do to more than one bit.
+#[derive(Debug, Clone, Copy)]
+enum Damage {
+    ZeroPage,
+    Zero4KiB,
+    SwapPages,
+    PageOfNeighbour,
+    Noise,
+}
+
+impl Damage {
+    fn apply(self, bytes: &mut [u8], neighbour: &[u8], page: usize, place: prop::sample::Index) {
+        let at = place.index(bytes.len() / page) * page;
+        let other = (at + 7 * page) % bytes.len();
+        match self {
+            Damage::ZeroPage => bytes[at..at + page].fill(0),
+            Damage::Zero4KiB => {
+                let at = at / 4096 * 4096;
+                bytes[at..at + 4096].fill(0);
+            }
+            Damage::SwapPages => {
+                let first = bytes[at..at + page].to_vec();
+                bytes.copy_within(other..other + page, at);
+                bytes[other..other + page].copy_from_slice(&first);
+            }
+            Damage::PageOfNeighbour => bytes[at..at + page].copy_from_slice(&neighbour[at..at + page]),
+            Damage::Noise => bytes[at + page / 2..at + page].iter_mut().for_each(|byte| *byte ^= 0x5A),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    /// Whole pages: found near the first byte that is different, and told alike by all cuts.
+    #[test]
+    fn damaged_pages_are_found(
+        form in form(),
+        before in ops(),
+        child in ops(),
+        damage in prop::sample::select(vec![
+            Damage::ZeroPage, Damage::Zero4KiB, Damage::SwapPages, Damage::PageOfNeighbour, Damage::Noise,
+        ]),
+        file: prop::sample::Index,
+        place: prop::sample::Index,
+        workers in 2usize..5,
+        longest in 1usize..4,
+    ) {
+        let (mut files, old, new) = forked(&write(form, &before), &[], &child);
+        let names: Vec<String> = files.keys().filter(|name| name.len() == 24).cloned().collect();
+        prop_assume!(!names.is_empty());
+        let chosen = file.index(names.len());
+        let (name, neighbour) = (&names[chosen], files[&names[(chosen + 1) % names.len()]].clone());
+        let healthy = files[name].clone();
+        damage.apply(files.get_mut(name).unwrap(), &neighbour, form.page_size as usize, place);
+        let differ = healthy.iter().zip(&files[name]).position(|(one, other)| one != other);
+        prop_assume!(differ.is_some());
+        let offset = differ.unwrap();
+        let store = store(&files);
+        let sequential = walk_cut(&store, &Selection::all(), Level::Records, SEQUENTIAL, &mut Forgetful);
+        let parallel = walk_cut(&store, &Selection::all(), Level::Records, (workers, longest), &mut Forgetful);
+        prop_assert_eq!(difference(&parallel, &sequential), None);
+        let start = name.parse::<SegmentName>().unwrap().start(form.size).unwrap();
+        let wal = if name.starts_with("00000001") { &old } else { &new };
+        found(&sequential, wal, form, name, Lsn(start.0 + offset as u64), offset)?;
+    }
+}
+
+/// What breaks recovery although every byte is right.
+#[test]
+fn wal_that_no_recovery_passes() {
+    for (magic, says) in [(0xD106, "rows are missing"), (0xD110, "replay refuses")] {
+        let mut wal = Wal::new(Shape { magic, ..Shape::default() }, TimelineId::FIRST, SegmentNo(5));
+        wal.commit(1, 2);
+        let at = wal.data(0, 0x60, 0, &[0; 26]);
+        wal.switch();
+        let walked = walked(&files(&wal), Level::Records);
+        let [defect] = &walked.defects[..] else { panic!("{:?}", walked.defects) };
+        assert_eq!((defect.code, defect.lsn, defect.breaks), (FindingCode::SegmentMinimal, Some(at), Breaks::Replay));
+        assert!(defect.what.contains(says), "{}", defect.what);
+    }
+}
+
+/// From before the size was changed: whole by its own word, but nothing that this archive's recovery can use.
+#[test]
+fn a_segment_of_another_size() {
+    let (mut all, ..) = small();
+    let size = crate::pg::SegmentSize::new(2 << 20).unwrap();
+    let mut wal = Wal::new(Shape { size, ..Shape::default() }, TimelineId::FIRST, SegmentNo(6));
+    wal.commit(1, 2);
+    wal.switch();
+    all.insert(SIX.to_owned(), wal.segments().swap_remove(0).1);
+    let walked = walked(&all, Level::Records);
+    assert!(walked.defects.iter().any(|one| one.code == FindingCode::SegmentMisfit), "{:?}", lines(&walked));
+    assert!(walked.defects.iter().all(|one| one.code != FindingCode::SegmentRecord), "{:?}", lines(&walked));
+}
+
+/// Each object costs a deadline, so a store that is gone ends the walk; what was not read is not called good.
+#[test]
+fn a_store_that_gives_no_answer_ends_the_walk() {
+    let (all, ..) = small();
+    let memory = store(&all);
+    let walked = block_on(async {
+        let survey = survey::scan(&*memory).await.unwrap();
+        // The objects are gone, so that every read fails; what the listing said is all there is.
+        assert!(all.keys().all(|name| memory.remove(&format!("wal_005/{name}"))));
+        let reader = Reader { store: memory.clone(), budget: Budget::new(4 << 20), advance: Arc::new(|_| {}) };
+        let cut = Cut { workers: 1, longest: Some(1) };
+        run::run(reader, &survey, &Selection::all(), Level::Records, cut, &mut Forgetful).await.unwrap()
+    });
+    assert_eq!(walked.read.objects, 3);
+    assert!(walked.defects.iter().all(|one| one.code == FindingCode::SegmentUnread && one.breaks == Breaks::Unknown));
+    assert_eq!(walked.unread.len(), 1, "{:?}", walked.unread);
+    assert!(lines(&walked).iter().any(|line| line.contains("the store gives no answer")), "{:?}", lines(&walked));
+}

@@ -232,6 +232,8 @@ impl<'a> Judge<'a> {
             (Breaks::Unknown, Place::Wal { .. }) if hits.is_empty() && !self.usable.is_empty() => Severity::Harmless,
             (Breaks::Unknown, _) => Severity::Unknown,
             (Breaks::Replay, Place::Wal { .. }) => self.severity_of_wal(hits),
+            // Its name is no place in the WAL, so no recovery comes by.
+            (Breaks::Replay, Place::Object(_)) => Severity::Warning,
             (Breaks::Replay | Breaks::Backup, Place::History(timeline)) => {
                 self.severity_of_history(defect.code, *timeline)
             }

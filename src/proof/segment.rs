@@ -317,12 +317,14 @@ pub struct Joined {
 impl Joined {
     /// Into the facts of the segment, so that they are what they would be had it been read behind the one before.
     pub fn apply(self, facts: &mut SegmentFacts) {
+        // It was behind another version of the one before it: what crossed is counted.
+        let counted = facts.chained && facts.unchecked_head == 0;
         facts.chained = true;
         facts.unchecked_head = self.unchecked_head;
         if let Some(carry) = self.carry {
             facts.carry = Some(Box::new(carry));
         }
-        let Some(record) = self.crossing else { return };
+        let Some(record) = self.crossing.filter(|_| !counted) else { return };
         facts.records += 1;
         facts.last_record = facts.last_record.or(Some(record.start));
         let mut first = Watch::default();

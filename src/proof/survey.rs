@@ -374,7 +374,7 @@ fn facts(
 
 /// Where WAL-E's sentinel says that the backup stopped; at segments above 64 MiB, where its digits may be cut, the end of
 /// that segment.
-fn stop_of_wal_e(sentinel: &Sentinel, size: SegmentSize) -> Option<Lsn> {
+pub(super) fn stop_of_wal_e(sentinel: &Sentinel, size: SegmentSize) -> Option<Lsn> {
     let begin = sentinel.stop_segment?.start(size).ok()?;
     // Offset 0 is the segment's end: the server names the segment of the byte before a border.
     match sentinel.stop_offset? {

@@ -3,11 +3,12 @@
 //! In: a survey. Out: defects. Never: takes a backup that is being taken just now for a failed one.
 
 use super::{and_more, defect};
+use crate::backup::sentinel::Sentinel;
 use crate::catalog::inventory::{BackupObjects, Part};
 use crate::layout::BackupName;
 use crate::layout::entry::PartName;
 use crate::proof::finding::{Breaks, Defect, FindingCode, Place};
-use crate::proof::survey::{BackupFacts, SentinelState, Survey};
+use crate::proof::survey::{BackupFacts, SentinelState, Survey, stop_of_wal_e};
 use std::collections::BTreeSet;
 
 /// Numbers that are named in one sentence.
@@ -34,7 +35,11 @@ pub(super) fn defects(survey: &Survey, found: &mut Vec<Defect>) {
             }
             SentinelState::Damaged(why) => add(FindingCode::BackupSentinel, why.clone(), Breaks::Backup),
             SentinelState::Unknown(why) => add(FindingCode::BackupUnread, why.clone(), Breaks::Unknown),
-            SentinelState::Read(_) => {}
+            SentinelState::Read(sentinel) => {
+                if let Some(what) = stops(survey, backup, sentinel) {
+                    add(FindingCode::BackupSentinel, what, Breaks::Backup);
+                }
+            }
         }
         if let Some(what) = objects.and_then(|objects| parts(objects, is_wal_e(backup))) {
             add(FindingCode::BackupPart, what, Breaks::Backup);
@@ -43,6 +48,19 @@ pub(super) fn defects(survey: &Survey, found: &mut Vec<Defect>) {
             add(FindingCode::BackupChain, what, Breaks::Backup);
         }
     }
+}
+
+/// The server's own note of a backup's end against what WAL-E's sentinel says.
+fn stops(survey: &Survey, backup: &BackupFacts, sentinel: &Sentinel) -> Option<String> {
+    // The survey takes the server's, where it is there.
+    let (said, true_one) = (stop_of_wal_e(sentinel, survey.size)?, backup.stop?);
+    let what = || {
+        format!(
+            "it says that the backup stopped at {said}, and the backup history file that it stopped at {true_one}: the \
+             sentinel is another backup's, or was edited"
+        )
+    };
+    (said != true_one).then(what)
 }
 
 fn is_wal_e(backup: &BackupFacts) -> bool {

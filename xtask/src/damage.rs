@@ -7,7 +7,7 @@
 use crate::shell::{self, Outcome, cargo, run as sh, take_value};
 use std::path::Path;
 
-/// `cargo xtask damage ARCHIVE OUT [--kind NAME] [SEED…]`, `cargo xtask damage --sweep N`, `cargo xtask damage --kinds`.
+/// `cargo xtask damage ARCHIVE OUT [--kind NAME] [SEED…]`, `cargo xtask damage --sweep N [ARCHIVE]`, `cargo xtask damage --kinds`.
 pub(crate) fn run(arguments: &[String]) -> Outcome {
     let mut arguments = arguments.to_vec();
     let mut command = cargo();
@@ -17,16 +17,22 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
         return sh(command.arg("damage::copies_for_people").env("WALR_DAMAGE", "kinds"));
     }
     if let Some(seeds) = take_value(&mut arguments, "--sweep")? {
-        shell::nothing_else(&arguments)?;
+        if let [archive] = arguments.as_slice() {
+            command
+                .env("WALR_DAMAGE_ARCHIVE", std::path::absolute(archive).map_err(|why| format!("{archive}: {why}"))?);
+            command.arg("damage::of_any_archive");
+        } else {
+            shell::nothing_else(&arguments)?;
+            command.args(["damage::of_the_bundled_archive", "damage::of_an_archive_of_a_real_server"]);
+            command.args(["damage::of_the_larger_archive"]).env("WALR_TOOLS", crate::tools::folder(&shell::root()));
+        }
         seeds.parse::<u32>().map_err(|_| format!("--sweep wants a number of seeds for each kind, not {seeds:?}"))?;
-        command.args(["damage::of_the_bundled_archive", "damage::of_an_archive_of_a_real_server"]);
-        command.args(["damage::of_the_larger_archive"]).env("WALR_TOOLS", crate::tools::folder(&shell::root()));
         return sh(command.env("WALR_DAMAGE_SEEDS", seeds));
     }
     let kind = take_value(&mut arguments, "--kind")?;
     let [archive, out, seeds @ ..] = arguments.as_slice() else {
         return Err(String::from(
-            "it is `cargo xtask damage ARCHIVE OUT [--kind NAME] [SEED…]`, or --sweep N, or --kinds",
+            "it is `cargo xtask damage ARCHIVE OUT [--kind NAME] [SEED…]`, or --sweep N [ARCHIVE], or --kinds",
         ));
     };
     // The tests run in another directory.

@@ -36,7 +36,7 @@ For developers
   testdata [archive]      rewrite expected outputs; `archive` makes testdata/archive anew with wal-e
   damage ARCHIVE OUT [--kind NAME] [SEED…]
                           damaged copies of an archive, each with what was done (--kinds names the kinds);
-                          --sweep N tries N seeds of every kind on every archive
+                          --sweep N [ARCHIVE] tries N seeds of every kind
   bench [NAME] [-- ARGS]  the benchmarks
   fuzz [TARGET] [--seconds N]
                           each fuzz target, or one, for N seconds (60)

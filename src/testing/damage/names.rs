@@ -201,7 +201,8 @@ fn segment_misfit(scene: &Scene, rng: &mut Rng) -> Option<Made> {
     let per_log = (1u64 << 32) / scene.model.size;
     let key = format!("wal_005/00000001{:08X}{:08X}.lzo", rng.u32(..3), per_log + rng.u64(..1000));
     let some = scene.archive.get(scene.model.segments.values().next()?)?.clone();
-    let expect = Expect::new(Claim::Names, &[SegmentMisfit], Model::nothing()).also(&[SegmentForeign]);
+    let hurt = Hurt { worst: (Severity::Harmless, Severity::Warning), ..Model::nothing() };
+    let expect = Expect::new(Claim::Names, &[SegmentMisfit], hurt).also(&[SegmentForeign]);
     Some(Made::new(format!("{key}: no segment of this size has this name"), expect).put(key, some))
 }
 
@@ -211,8 +212,9 @@ fn segment_far_away(scene: &Scene, _: &mut Rng) -> Option<Made> {
     let (timeline, last) = (model.latest(), model.last(model.latest())?);
     let far = (timeline, last + (1 << 40) / model.size);
     let bytes = scene.archive.get(&model.key((timeline, last)))?.clone();
-    let codes = &[SegmentMissing, SegmentForeign, TimelineStray];
-    let expect = Expect::new(Claim::Names, codes, model.anything((Severity::Warning, Severity::Critical)));
+    let codes = &[SegmentMissing, SegmentStray];
+    let expect = Expect::new(Claim::Names, codes, model.anything((Severity::Warning, Severity::Critical)))
+        .also(&[SegmentForeign]);
     Some(Made::new(format!("{} lies far behind the end", model.key(far)), expect).put(model.key(far), bytes))
 }
 
@@ -223,7 +225,10 @@ fn timeline_stray(scene: &Scene, rng: &mut Rng) -> Option<Made> {
     let at = (stray, pick(rng, &model.segments.keys().copied().collect::<Vec<_>>())?.1);
     let plain = on_timeline(&scene.plain(model.segments.values().next_back()?)?, model, at);
     let codes = &[HistoryMissing, TimelineStray, TimelineOther, HistoryUnreachable];
-    let expect = Expect::new(Claim::Names, codes, model.anything((Severity::Harmless, Severity::Warning))).also(&[
+    // As far as our own newest WAL, it looks like a promotion whose history was lost.
+    let like_ours = model.last(model.latest()).is_some_and(|last| at.1 >= last);
+    let worst = (Severity::Harmless, if like_ours { Severity::Critical } else { Severity::Warning });
+    let expect = Expect::new(Claim::Names, codes, model.anything(worst)).also(&[
         ForkContradicts,
         SegmentSeam,
         SegmentNotWhole,
@@ -254,7 +259,7 @@ fn timeline_gap_in_numbers(scene: &Scene, rng: &mut Rng) -> Option<Made> {
     let (parent, switch) = (model.latest(), (model.last(model.latest())? + 1) * model.size);
     let text = format!("{parent}\t{:X}/{:X}\tno recovery target specified\n", switch >> 32, switch & 0xFFFF_FFFF);
     let key = format!("wal_005/{timeline:08X}.history.lzo");
-    let codes = &[HistoryUnreachable, TimelineStray, HistoryDisagrees, TimelineOther, ForkMissing, SegmentMissing];
+    let codes = &[HistoryUnreachable, TimelineStray, TimelineNew, HistoryDisagrees, TimelineOther, ForkMissing];
     let expect = Expect::new(Claim::Names, codes, model.anything((Severity::Harmless, Severity::Critical)));
     Some(Made::new(format!("{key} leaves numbers out"), expect).put(key, lzop(text.as_bytes())))
 }

@@ -20,6 +20,8 @@ pub struct Record {
     pub ends: bool,
     /// It is an XLOG_SWITCH.
     pub switch: bool,
+    /// It was given up within this segment: nothing reads its bytes.
+    pub abandoned: bool,
 }
 
 pub fn u16_at(bytes: &[u8], at: usize) -> u16 {
@@ -65,23 +67,26 @@ fn gather(plain: &[u8], mut at: usize, mut len: usize) -> (Vec<Range<usize>>, Re
     }
 }
 
-/// The records of a segment in their order, up to its end, its switch, or the first zero length. Abandoned ones are left
-/// out.
+/// The records of a segment in their order, up to its end, its switch, or the first zero length.
 pub fn records(plain: &[u8]) -> Vec<Record> {
     let mut found = Vec::new();
     let mut at = 0;
+    let record = |spans, begins, ends| Record { spans, begins, ends, switch: false, abandoned: false };
     if u16_at(plain, 2) & 1 != 0 {
         let (spans, next) = gather(plain, 40, u32_at(plain, 16) as usize);
         match next {
             Ok(next) => {
-                found.push(Record { spans, begins: false, ends: true, switch: false });
+                found.push(record(spans, false, true));
                 at = next;
             }
             Err(Stop::End) => {
-                found.push(Record { spans, begins: false, ends: false, switch: false });
+                found.push(record(spans, false, false));
                 return found;
             }
-            Err(Stop::Overwritten(page)) => at = page,
+            Err(Stop::Overwritten(page)) => {
+                found.push(Record { abandoned: true, ..record(spans, false, false) });
+                at = page;
+            }
         }
     }
     while at + 8 <= plain.len() {
@@ -97,14 +102,15 @@ pub fn records(plain: &[u8]) -> Vec<Record> {
         let switch = len == 24 && head.get(17) == Some(&0) && head.get(16).is_some_and(|info| info & 0xF0 == 0x40);
         match next {
             Ok(next) => {
-                found.push(Record { spans, begins: true, ends: true, switch });
+                found.push(Record { switch, ..record(spans, true, true) });
                 at = next;
             }
             Err(Stop::End) => {
-                found.push(Record { spans, begins: true, ends: false, switch: false });
+                found.push(record(spans, true, false));
                 break;
             }
             Err(Stop::Overwritten(page)) => {
+                found.push(Record { abandoned: true, ..record(spans, true, false) });
                 at = page;
                 continue;
             }

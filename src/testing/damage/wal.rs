@@ -37,7 +37,8 @@ pub(super) const KINDS: &[(&str, Make)] = &[
     ("cluster-mixed-in", cluster_mixed_in),
 ];
 
-const PLACE: &[Code] = &[SegmentForeign, SegmentPage, ArchiveClusters];
+/// Not where it belongs. Where nothing of the right segment is found behind, it looks like a file used before.
+const PLACE: &[Code] = &[SegmentForeign, SegmentPage, SegmentNotWhole, ArchiveClusters];
 const CONTENT: &[Code] = &[
     SegmentForeign,
     SegmentPage,
@@ -52,6 +53,30 @@ const CONTENT: &[Code] = &[
     HistoryDisagrees,
 ];
 
+/// The records of a segment; those that are given up here or in a segment behind are marked.
+fn records(scene: &Scene, at: At) -> Option<Vec<Record>> {
+    let mut records = raw::records(&scene.plain(&scene.model.key(at))?);
+    if let Some(last) = records.last_mut().filter(|last| !last.ends) {
+        last.abandoned |= is_given_up(scene, at);
+    }
+    Some(records)
+}
+
+/// Is the record that goes on behind this segment never finished?
+fn is_given_up(scene: &Scene, (timeline, number): At) -> bool {
+    let mut next = number + 1;
+    while let Some(plain) = scene.plain(&scene.model.key((timeline, next))) {
+        match raw::records(&plain).first() {
+            // It begins with a page that overwrites.
+            Some(first) if first.begins => return true,
+            Some(first) if first.abandoned => return true,
+            Some(first) if first.ends => return false,
+            _ => next += 1,
+        }
+    }
+    false
+}
+
 fn plain(scene: &Scene, at: At) -> Option<Vec<u8>> {
     Some(scene.plain(&scene.model.key(at))?.to_vec())
 }
@@ -61,7 +86,11 @@ fn changed(scene: &Scene, at: At, claim: Claim, codes: &[Code], what: String, by
     if scene.plain(&scene.model.key(at))? == bytes {
         return None;
     }
-    let expect = Expect::new(claim, codes, broken(scene, at)).also(CONTENT).also(AROUND);
+    let mut expect = Expect::new(claim, codes, broken(scene, at)).also(CONTENT).also(AROUND);
+    if codes.contains(&SegmentForeign) {
+        // Whoever writes foreign files into an archive is worth knowing, also where nobody needs the place.
+        expect.worst.1 = expect.worst.1.max(Severity::Warning);
+    }
     let key = scene.model.key(at);
     Some(Made::new(format!("{key}: {what}"), expect).put(key, lzop(bytes)))
 }
@@ -70,14 +99,16 @@ fn changed(scene: &Scene, at: At, claim: Claim, codes: &[Code], what: String, by
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
     Record,
+    /// Of a record that was given up: nobody reads it.
+    Abandoned,
     Header,
     /// Nothing covers it, and it is zero.
     Unused,
 }
 
 fn part_of(records: &[Record], plain: &[u8], at: usize) -> Part {
-    if records.iter().any(|record| record.spans.iter().any(|span| span.contains(&at))) {
-        return Part::Record;
+    if let Some(record) = records.iter().find(|record| record.spans.iter().any(|span| span.contains(&at))) {
+        return if record.abandoned { Part::Abandoned } else { Part::Record };
     }
     let in_page = at % PAGE;
     let first = at < PAGE;
@@ -91,7 +122,7 @@ fn part_of(records: &[Record], plain: &[u8], at: usize) -> Part {
 fn plain_bit_flipped(scene: &Scene, rng: &mut Rng) -> Option<Made> {
     let at = pick_segment(scene, rng)?;
     let mut bytes = plain(scene, at)?;
-    let records = raw::records(&bytes);
+    let records = records(scene, at)?;
     let place = rng.usize(..bytes.len());
     flip(scene, rng, at, &mut bytes, &records, place)
 }
@@ -104,7 +135,18 @@ fn flip(scene: &Scene, rng: &mut Rng, at: At, bytes: &mut [u8], records: &[Recor
     bytes[place] ^= 1 << bit;
     let what = format!("bit {bit} of plain byte {place} ({part:?}) is flipped");
     match part {
-        Part::Record => changed(scene, at, Claim::Records, &[SegmentRecord, SegmentNotWhole, SegmentSeam], what, bytes),
+        // A length that is wrong shows first on the page where the record should end.
+        Part::Record => {
+            let codes = &[SegmentRecord, SegmentNotWhole, SegmentSeam, SegmentPage];
+            changed(scene, at, Claim::Records, codes, what, bytes)
+        }
+        // Its length still says where it would end: that may show.
+        Part::Abandoned => {
+            let codes = &[SegmentRecord, SegmentPage, SegmentSeam];
+            let expect = Expect::new(Claim::Ledger, codes, broken(scene, at)).also(CONTENT).also(AROUND);
+            let key = scene.model.key(at);
+            Some(Made::new(format!("{key}: {what}"), expect).put(key, lzop(bytes)))
+        }
         Part::Header if behind_switch => {
             // Bare pages behind a switch, as servers up to 10 leave them: nobody reads them.
             let expect = Expect::new(Claim::Records, &[SegmentOdd, SegmentPage], broken(scene, at)).also(CONTENT);
@@ -126,7 +168,8 @@ fn flip(scene: &Scene, rng: &mut Rng, at: At, bytes: &mut [u8], records: &[Recor
 
 /// No checksum covers the place, and every server leaves it zero.
 fn odd(scene: &Scene, at: At, what: String, bytes: &[u8]) -> Option<Made> {
-    let expect = Expect::new(Claim::Records, &[SegmentOdd], Model::nothing());
+    // Who does not read records cannot know that nothing is used there.
+    let expect = Expect::new(Claim::Records, &[SegmentOdd], Model::nothing()).also(&[SegmentPage]);
     let key = scene.model.key(at);
     Some(Made::new(format!("{key}: {what}"), expect).put(key, lzop(bytes)))
 }
@@ -145,7 +188,7 @@ fn header(scene: &Scene, at: At, what: String, bytes: &[u8]) -> Option<Made> {
 fn plain_record_bit_flipped(scene: &Scene, rng: &mut Rng) -> Option<Made> {
     let at = pick_segment(scene, rng)?;
     let mut bytes = plain(scene, at)?;
-    let records = raw::records(&bytes);
+    let records = records(scene, at)?;
     let record = pick(rng, &records)?;
     let place = record.place(rng.usize(..record.len()))?;
     flip(scene, rng, at, &mut bytes, &records, place)
@@ -154,7 +197,7 @@ fn plain_record_bit_flipped(scene: &Scene, rng: &mut Rng) -> Option<Made> {
 fn plain_header_flipped(scene: &Scene, rng: &mut Rng) -> Option<Made> {
     let at = pick_segment(scene, rng)?;
     let mut bytes = plain(scene, at)?;
-    let records = raw::records(&bytes);
+    let records = records(scene, at)?;
     let page = rng.usize(..bytes.len() / PAGE) * PAGE;
     let place = page + rng.usize(..raw::header_len(page));
     flip(scene, rng, at, &mut bytes, &records, place)
@@ -164,7 +207,7 @@ fn plain_header_flipped(scene: &Scene, rng: &mut Rng) -> Option<Made> {
 fn plain_padding_set(scene: &Scene, rng: &mut Rng) -> Option<Made> {
     let at = pick_segment(scene, rng)?;
     let mut bytes = plain(scene, at)?;
-    let ends = raw::records(&bytes).into_iter().filter(|record| record.ends).filter_map(|record| {
+    let ends = records(scene, at)?.into_iter().filter(|record| record.ends).filter_map(|record| {
         let end = record.spans.last()?.end;
         (end % 8 != 0).then_some(end)
     });
@@ -181,9 +224,9 @@ fn plain_padding_set(scene: &Scene, rng: &mut Rng) -> Option<Made> {
 fn zeroed(scene: &Scene, rng: &mut Rng, len: usize, claim: Claim) -> Option<Made> {
     let at = pick_segment(scene, rng)?;
     let mut bytes = plain(scene, at)?;
-    let records = raw::records(&bytes);
+    let records = records(scene, at)?;
     let covered = |from: usize| {
-        records.iter().flat_map(|record| &record.spans).any(|span| {
+        records.iter().filter(|record| !record.abandoned).flat_map(|record| &record.spans).any(|span| {
             let here = span.start.max(from)..span.end.min(from + len);
             here.start < here.end && bytes[here].iter().any(|byte| *byte != 0)
         })
@@ -215,7 +258,7 @@ fn pages_swapped(scene: &Scene, rng: &mut Rng) -> Option<Made> {
     let at = pick_segment(scene, rng)?;
     let mut bytes = plain(scene, at)?;
     // Pages in use: those of a tail say nothing.
-    let end = raw::records(&bytes).last()?.spans.last()?.end;
+    let end = records(scene, at)?.last()?.spans.last()?.end;
     let used = end.div_ceil(PAGE);
     if used < 3 {
         return None;
@@ -291,7 +334,7 @@ fn an_end(rng: &mut Rng, records: &[Record]) -> Option<usize> {
 fn tail_zeroed(scene: &Scene, rng: &mut Rng) -> Option<Made> {
     let at = pick_segment(scene, rng)?;
     let mut bytes = plain(scene, at)?;
-    let end = an_end(rng, &raw::records(&bytes))?;
+    let end = an_end(rng, &records(scene, at)?)?;
     bytes[end..].fill(0);
     let what = format!("archived too early: zeros from byte {end} on, where a record ends");
     changed(scene, at, Claim::Records, &[SegmentNotWhole, SegmentSeam], what, &bytes)
@@ -302,7 +345,7 @@ fn tail_recycled(scene: &Scene, rng: &mut Rng) -> Option<Made> {
     let at = pick_segment(scene, rng)?;
     let older = (at.0, at.1.checked_sub(1 + rng.u64(..2))?);
     let (mut bytes, old) = (plain(scene, at)?, plain(scene, older)?);
-    let end = an_end(rng, &raw::records(&bytes))?;
+    let end = an_end(rng, &records(scene, at)?)?;
     let page = end.next_multiple_of(PAGE);
     bytes[end..page].fill(0);
     bytes[page..].copy_from_slice(old.get(page..)?);
@@ -334,7 +377,7 @@ fn switch_removed(scene: &Scene, rng: &mut Rng) -> Option<Made> {
 fn link_edited(scene: &Scene, rng: &mut Rng) -> Option<Made> {
     let at = pick_segment(scene, rng)?;
     let mut bytes = plain(scene, at)?;
-    let records: Vec<Record> = raw::records(&bytes).into_iter().filter(|record| record.begins && record.ends).collect();
+    let records: Vec<Record> = records(scene, at)?.into_iter().filter(|record| record.begins && record.ends).collect();
     // The first one's link leads out of the segment.
     let record = pick(rng, records.get(1..)?)?;
     record.rewrite(&mut bytes, |record| record[8] ^= 8 << rng.u32(..4));
@@ -371,7 +414,7 @@ fn crossing_record_edited(scene: &Scene, rng: &mut Rng) -> Option<Made> {
             return None;
         }
         let bytes = plain(scene, at)?;
-        let record = raw::records(&bytes).into_iter().find(|record| !record.begins)?;
+        let record = records(scene, at)?.into_iter().find(|record| !record.begins && !record.abandoned)?;
         Some((at, bytes, record))
     })?;
     let place = record.place(rng.usize(..record.len()))?;
@@ -384,7 +427,8 @@ fn crossing_record_edited(scene: &Scene, rng: &mut Rng) -> Option<Made> {
 fn length_edited(scene: &Scene, rng: &mut Rng) -> Option<Made> {
     let at = pick_segment(scene, rng)?;
     let mut bytes = plain(scene, at)?;
-    let records: Vec<Record> = raw::records(&bytes).into_iter().filter(|record| record.begins).collect();
+    let records: Vec<Record> =
+        records(scene, at)?.into_iter().filter(|record| record.begins && !record.abandoned).collect();
     let record = pick(rng, &records)?;
     let length = [0, 1, 23, 24, 0x4000_0000, u32::MAX][rng.usize(..6)];
     let start = record.place(0)?;

@@ -57,8 +57,9 @@ fn the_larger_archive_is_good() {
 
 /// The one partition of the bundled archive.
 fn partition(archive: &Path) -> PathBuf {
-    let name = std::fs::read_dir(archive.join("basebackups_005")).expect("backups").map(|one| one.expect("it").path());
-    let folder = name.filter(|path| path.is_dir()).next().expect("a backup's folder");
+    let mut paths =
+        std::fs::read_dir(archive.join("basebackups_005")).expect("backups").map(|one| one.expect("it").path());
+    let folder = paths.find(|path| path.is_dir()).expect("a backup's folder");
     folder.join("tar_partitions/part_00000000.tar.lzo")
 }
 

@@ -7,10 +7,13 @@ use crate::backup::sentinel::Sentinel;
 use crate::catalog::inventory::{BackupObjects, Part};
 use crate::layout::BackupName;
 use crate::layout::entry::PartName;
+use crate::pg::SegmentName;
 use crate::proof::finding::{Breaks, Defect, FindingCode, Place};
 use crate::proof::survey::{BackupFacts, SentinelState, Survey, stop_of_wal_e};
 use std::collections::BTreeSet;
 
+/// A sentinel is written within seconds of the end of a base backup; an upload may be slow.
+const SETTLED: jiff::SignedDuration = jiff::SignedDuration::from_mins(30);
 /// Numbers that are named in one sentence.
 const NAMED: usize = 20;
 
@@ -30,7 +33,18 @@ pub(super) fn defects(survey: &Survey, found: &mut Vec<Defect>) {
                     1 => "1 partition".to_owned(),
                     more => format!("{more} partitions"),
                 };
-                add(FindingCode::BackupUnfinished, format!("it has no sentinel, but {parts}"), Breaks::Nothing);
+                match was_ended(survey, backup) {
+                    true => add(
+                        FindingCode::BackupUnfinished,
+                        format!(
+                            "it has no sentinel, but {parts}, and the server ended it: its backup history file is there"
+                        ),
+                        Breaks::Backup,
+                    ),
+                    false => {
+                        add(FindingCode::BackupUnfinished, format!("it has no sentinel, but {parts}"), Breaks::Nothing)
+                    }
+                }
                 continue;
             }
             SentinelState::Damaged(why) => add(FindingCode::BackupSentinel, why.clone(), Breaks::Backup),
@@ -60,7 +74,25 @@ fn stops(survey: &Survey, backup: &BackupFacts, sentinel: &Sentinel) -> Option<S
              sentinel is another backup's, or was edited"
         )
     };
-    (said != true_one).then(what)
+    // At segments above 64 MiB its digits may be cut: only the segment is told.
+    let same = match survey.size.bytes() > 64 << 20 {
+        true => said.segment_before(survey.size) == true_one.segment_before(survey.size),
+        false => said == true_one,
+    };
+    (!same).then(what)
+}
+
+/// The server ended this base backup, some time ago, and whoever took it should have written its sentinel since: its
+/// backup history file is there, and so is a later base backup, or WAL that was stored long after its end.
+fn was_ended(survey: &Survey, backup: &BackupFacts) -> bool {
+    // Without a sentinel only the history file tells where it stopped.
+    let Some(stop) = backup.stop else { return false };
+    let later =
+        survey.backups.iter().any(|one| one.is_finished() && one.timeline == backup.timeline && one.start >= stop);
+    let stored = |name: SegmentName| survey.inventory.stored(name).first()?.modified();
+    let at_end = backup.last_segment(survey.size).name(backup.timeline, survey.size).and_then(stored);
+    let newest = survey.inventory.newest(backup.timeline).and_then(|one| one.modified());
+    later || matches!((at_end, newest), (Some(end), Some(newest)) if newest.duration_since(end) > SETTLED)
 }
 
 fn is_wal_e(backup: &BackupFacts) -> bool {

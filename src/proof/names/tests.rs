@@ -4,7 +4,7 @@ use super::{defects, reconstruct, told_by_wal};
 use crate::layout::ObjectKey;
 use crate::pg::{Lsn, SegmentNo, SegmentSize, TimelineId};
 use crate::proof::facts::{Level, Mark, MarkKind, Outcome, SegmentFacts, SegmentProof, Times};
-use crate::proof::finding::{Defect, FindingCode};
+use crate::proof::finding::{Defect, FindingCode, Severity};
 use crate::proof::judge::judge;
 use crate::proof::survey::{Survey, scan};
 use crate::storage::local::LocalStore;
@@ -99,4 +99,29 @@ fn a_name_at_the_end_of_all_wal_costs_nothing() {
     // What is counted one by one would take hours.
     assert!(began.elapsed().as_secs() < 60);
     assert_eq!(SegmentNo(u64::MAX).next(), SegmentNo(u64::MAX));
+}
+
+/// A sentinel that is gone: the server's own note tells a base backup that ended from one that is being taken.
+#[test]
+fn a_lost_sentinel_is_no_backup_under_way() {
+    let note = "START WAL LOCATION: 0/3000028 (file 000000010000000000000003)\n\
+                STOP WAL LOCATION: 0/3000100 (file 000000010000000000000003)\n\
+                CHECKPOINT LOCATION: 0/3000060\nBACKUP METHOD: pg_start_backup\nBACKUP FROM: master\n";
+    let judged = |later: &str, note: Option<&'static str>| {
+        let archive = format!("1: 01..09\nbackup base_000000010000000000000003_00000040 unfinished parts 0\n{later}");
+        let store = fixture::store(&archive);
+        if let Some(note) = note {
+            store.insert("wal_005/000000010000000000000003.00000028.backup", note);
+        }
+        let survey = survey(&store);
+        let found = judge(&survey, defects(&survey));
+        found.into_iter().find(|one| one.code == FindingCode::BackupUnfinished).map(|one| (one.severity, one.what))
+    };
+    let later = "backup base_000000010000000000000006_00000040 parts 0";
+    let (severity, what) = judged(later, Some(note)).expect("it is told");
+    assert_eq!(severity, Severity::Warning, "{what}");
+    assert!(what.contains("the server ended it"), "{what}");
+    // Failed before its end; and perhaps its sentinel is being written.
+    assert_eq!(judged(later, None).map(|(severity, _)| severity), Some(Severity::Harmless));
+    assert_eq!(judged("", Some(note)).map(|(severity, _)| severity), Some(Severity::Harmless));
 }

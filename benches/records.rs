@@ -1,10 +1,12 @@
 //! What does proving every record cost, against the codec alone, and against pg_waldump?
 //!
-//! Unit: bytes of plain WAL per second of processor time, so that a busy machine gives the same ratios. One run measures all, so that the ratios hold on any machine. `codec` is
-//! the lzop decoder alone, `records` the whole proof of the same object (`proof::segment`: read, decode, judge);
+//! Unit: bytes of plain WAL per second of processor time, so that a busy machine gives the same ratios. One run measures
+//! all, so that the ratios hold on any machine. `codec` is the lzop decoder alone, `records` the whole proof of the same object (`proof::segment`: read, decode, judge);
 //! `raw/records` the proof of the plain segments, `raw/pg_waldump` is `pg_waldump --quiet` over the same files in one
 //! process. The WAL is a real server's: a directory of PostgreSQL 15's segments in `WALR_BENCH_WAL`, else the few of
 //! testdata; pg_waldump is Debian's or `WALR_PG_WALDUMP`. Where it is missing its half is left out, and said so.
+
+#![allow(clippy::print_stderr, reason = "a bench says what it leaves out")]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;

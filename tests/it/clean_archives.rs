@@ -6,7 +6,7 @@
 use crate::support::clean::{self, ACCOUNTS, Clean};
 use crate::support::need::Missing;
 use crate::support::recovery::{self, Kind};
-use crate::support::{Scratch, need, or_skip};
+use crate::support::{Scratch, need, or_skip, succeed, wal_r};
 use std::collections::BTreeMap;
 use std::path::Path;
 use wal_r::testing::lzop::unlzop;
@@ -17,6 +17,7 @@ fn clean(major: u32) -> Result<(), Missing> {
     let scratch = Scratch::new();
     let made = clean::make(&scratch, &postgres, &lzop);
     holds_what_is_odd(&made);
+    no_alarm(&scratch, &made);
 
     // The judge that counts: PostgreSQL gets from the oldest base backup to the newest state.
     let first = made.backups.first().expect("there is a backup");
@@ -29,6 +30,23 @@ fn clean(major: u32) -> Result<(), Missing> {
     server.wait_promoted();
     assert_eq!(server.ask(ACCOUNTS), made.sum, "{}", server.log());
     Ok(())
+}
+
+/// Every audit at every level calls it good, a second night too.
+fn no_alarm(scratch: &Scratch, made: &Clean) {
+    let prefix = made.archive.display().to_string();
+    for level in ["names", "decode", "headers", "records"] {
+        succeed(wal_r().args(["audit", "--prefix", &prefix, "--level", level, "--backups", "ALL"]));
+    }
+    for check in ["integrity", "timeline", "names", "records"] {
+        succeed(wal_r().args(["wal-verify", check, "--prefix", &prefix]));
+    }
+    succeed(wal_r().args(["backup-verify", "ALL", "--prefix", &prefix]));
+    for _ in 0..2 {
+        succeed(
+            wal_r().args(["audit", "--prefix", &prefix, "--recheck", "20%", "--ledger"]).arg(scratch.join("ledger")),
+        );
+    }
 }
 
 /// Page flags of WAL (PostgreSQL `xlog_internal.h`): this page begins with the rest of a record; the record that a page

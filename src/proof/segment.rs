@@ -187,13 +187,11 @@ impl Reader {
         let mut plain = Vec::with_capacity(2 * PIECE);
         let mut plain_bytes = 0;
         let mut reading = self.start(wanted, Settings::default());
-        let mut judge = |plain: &mut Vec<u8>, watch: &mut Watch| {
+        let mut judge = |plain: &[u8], watch: &mut Watch| {
             if let Some(digest) = &mut digest {
                 digest.push(plain);
             }
-            let result = check.push_with(plain, &mut |record| watch.see(record));
-            plain.clear();
-            result
+            check.push_telling(plain, &mut |record| watch.see(record))
         };
         while let Some(chunk) = reading.blocking_next() {
             *stored_bytes += chunk.bytes.len() as u64;
@@ -202,6 +200,12 @@ impl Reader {
                 head.extend_from_slice(chunk.bytes.get(..sniff::WANTED - head.len()).unwrap_or(&chunk.bytes));
             }
             let mut rest = &chunk.bytes[..];
+            if wanted.stored == Compression::Plain {
+                // As it is: a copy would cost as much as the check.
+                if let Err(fault) = judge(std::mem::take(&mut rest), &mut watch) {
+                    return faulty(wanted, fault, &head, Digesting::new().finish());
+                }
+            }
             while !rest.is_empty() {
                 let before = plain.len();
                 match decoder.decode(rest, &mut plain) {
@@ -209,10 +213,11 @@ impl Reader {
                     Err(error) => return undecodable(wanted, error, &head, plain_bytes),
                 }
                 plain_bytes += (plain.len() - before) as u64;
-                if plain.len() >= PIECE
-                    && let Err(fault) = judge(&mut plain, &mut watch)
-                {
-                    return faulty(wanted, fault, &head, Digesting::new().finish());
+                if plain.len() >= PIECE {
+                    if let Err(fault) = judge(&plain, &mut watch) {
+                        return faulty(wanted, fault, &head, Digesting::new().finish());
+                    }
+                    plain.clear();
                 }
             }
         }
@@ -224,7 +229,7 @@ impl Reader {
         if let Err(error) = decoder.finish() {
             return undecodable(wanted, error, &head, plain_bytes);
         }
-        let result = judge(&mut plain, &mut watch).and_then(|()| check.finish());
+        let result = judge(&plain, &mut watch).and_then(|()| check.finish());
         let digest = digest.unwrap_or_default().finish();
         match result {
             Ok(report) => Pass::Good(Box::new(report), watch, done.object, digest),

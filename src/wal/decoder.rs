@@ -326,6 +326,44 @@ impl Decoder {
         })
     }
 
+    /// Reads over whole records that say nothing of the log itself ([`Kind::Other`]), as far as they lie at hand and on
+    /// this page: how many, and where the first one starts. What is special in any way, and what is wrong, is left to
+    /// [`Decoder::step`]. Most WAL is such records, of a hundred bytes each: telling of each costs more than checking it.
+    pub fn skim(&mut self, input: &mut &[u8]) -> (u64, Option<Lsn>) {
+        let (mut count, mut first) = (0, None);
+        let plain = matches!(self.phase, Phase::Between) && self.overwrite.is_none() && !self.rules.blocks;
+        if !plain || self.failed.is_some() {
+            return (count, first);
+        }
+        loop {
+            let padding = (self.at.wrapping_neg() & 7) as usize;
+            let Some((pad, rest)) = input.split_at_checked(padding) else { break };
+            let Some(room) = (self.page_left as usize).checked_sub(padding) else { break };
+            let Some(bytes) = rest.first_chunk::<HEADER_LEN>() else { break };
+            let header = RecordHeader::parse(bytes);
+            let start = Lsn(self.at.wrapping_add(padding as u64));
+            let total = header.total_len as usize;
+            let fits = (HEADER_LEN..=room).contains(&total) && pad.iter().all(|byte| *byte == 0);
+            let Some((record, behind)) = rest.split_at_checked(total).filter(|_| fits) else { break };
+            if header.kept() > 0 || self.check_header(&header, start).is_err() {
+                break;
+            }
+            let mut crc = RecordCrc::new();
+            crc.body(record.get(HEADER_LEN..).unwrap_or_default());
+            if crc.finish(bytes) != header.crc {
+                break;
+            }
+            first = first.or(Some(start));
+            count += 1;
+            self.last_record = Some(start);
+            self.head_switched = false;
+            self.at = start.0.wrapping_add(total as u64);
+            self.page_left -= (padding + total) as u32; // checked: both fit into what is left of the page
+            *input = behind;
+        }
+        (count, first)
+    }
+
     /// Takes bytes off the front of `input` up to the next thing worth telling. After a fault or the end of the WAL it
     /// takes nothing more: the fault is returned again, and the end is an end.
     pub fn step(&mut self, input: &mut &[u8]) -> Result<Step, WalFault> {

@@ -251,23 +251,32 @@ impl SegmentCheck {
     /// The next bytes. Faults that concern the whole segment (another cluster, not WAL, too long) come at once; damage
     /// further on comes from [`Self::finish`], when what lies behind it was seen.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), SegmentFault> {
-        self.push_with(bytes, &mut |_| {})
+        self.push_telling(bytes, &mut |_| {})
+    }
+
+    /// [`Self::push`], and every record of a known kind is shown to `see`: all but [`Kind::Other`], which are most.
+    pub fn push_telling(&mut self, bytes: &[u8], see: &mut impl FnMut(&Record)) -> Result<(), SegmentFault> {
+        self.push_as::<true>(bytes, see)
     }
 
     /// [`Self::push`], and every complete record is shown to `see`, in order. What it saw counts only when
     /// [`Self::finish`] calls the segment good; a record that crossed into the segment is one of them.
     pub fn push_with(&mut self, bytes: &[u8], see: &mut impl FnMut(&Record)) -> Result<(), SegmentFault> {
+        self.push_as::<false>(bytes, see)
+    }
+
+    fn push_as<const SKIM: bool>(&mut self, bytes: &[u8], see: &mut impl FnMut(&Record)) -> Result<(), SegmentFault> {
         if let Some(fault) = &self.failed {
             return Err(fault.clone());
         }
-        let result = self.take(bytes, see);
+        let result = self.take::<SKIM>(bytes, see);
         if let Err(fault) = &result {
             self.failed = Some(fault.clone());
         }
         result
     }
 
-    fn take(&mut self, bytes: &[u8], see: &mut impl FnMut(&Record)) -> Result<(), SegmentFault> {
+    fn take<const SKIM: bool>(&mut self, bytes: &[u8], see: &mut impl FnMut(&Record)) -> Result<(), SegmentFault> {
         let mut rest = bytes;
         if let Stage::Front(front) = &mut self.stage {
             let missing = page::LONG_LEN.saturating_sub(front.len()).min(rest.len());
@@ -281,9 +290,9 @@ impl SegmentCheck {
             let front = std::mem::take(front);
             self.seen = 0;
             self.open(&front)?;
-            self.read(&front, see)?;
+            self.read::<SKIM>(&front, see)?;
         }
-        self.read(rest, see)
+        self.read::<SKIM>(rest, see)
     }
 
     /// The first page's header is there: where and how large is this, and what is to be done?
@@ -339,13 +348,18 @@ impl SegmentCheck {
         Ok(())
     }
 
-    fn read(&mut self, bytes: &[u8], see: &mut impl FnMut(&Record)) -> Result<(), SegmentFault> {
+    fn read<const SKIM: bool>(&mut self, bytes: &[u8], see: &mut impl FnMut(&Record)) -> Result<(), SegmentFault> {
         let room = self.size.bytes().saturating_sub(self.seen);
         let within = usize::try_from(room).ok().and_then(|room| bytes.get(..room)).unwrap_or(bytes);
         let too_long = within.len() < bytes.len();
         let mut rest = within;
         while !rest.is_empty() {
             let before = rest.len();
+            if SKIM && let Stage::Reading(decoder) = &mut self.stage {
+                let (count, first) = decoder.skim(&mut rest);
+                self.records += count;
+                self.first_record = self.first_record.or(first);
+            }
             match &mut self.stage {
                 Stage::Front(_) | Stage::Counting(_) => rest = &[],
                 Stage::Reading(decoder) => match decoder.step(&mut rest) {

@@ -495,3 +495,33 @@ fn a_record_given_up_leaves_no_tail_however_it_is_cut() {
         assert_eq!(pieces.finish().as_ref(), Ok(&whole), "cut at {cut}");
     }
 }
+
+proptest! {
+    /// Records that are skimmed are judged as those that are told one by one, damaged or not, however the input is cut.
+    #[test]
+    fn skimmed_or_told(
+        form in form(),
+        ops in ops(),
+        flips in prop::collection::vec((any::<prop::sample::Index>(), 0u8..8), 0..3),
+        piece in 1000usize..300_000,
+    ) {
+        for (name, mut bytes) in write(form, &ops).segments() {
+            for (at, bit) in &flips {
+                let at = at.index(bytes.len());
+                bytes[at] ^= 1 << bit;
+            }
+            let expect = Expect { partial: true, ..Expect::new(name) };
+            let (mut skimmed, mut told) = (SegmentCheck::new(expect), SegmentCheck::new(expect));
+            let mut seen = 0;
+            for piece in bytes.chunks(piece) {
+                let same = skimmed.push(piece) == told.push_with(piece, &mut |_| seen += 1);
+                prop_assert!(same);
+            }
+            let report = told.finish();
+            prop_assert_eq!(skimmed.finish(), report.clone());
+            if let Ok(report) = report {
+                prop_assert_eq!(report.records, seen);
+            }
+        }
+    }
+}

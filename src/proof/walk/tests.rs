@@ -664,3 +664,27 @@ fn a_store_that_gives_no_answer_ends_the_walk() {
     assert_eq!(walked.unread.len(), 1, "{:?}", walked.unread);
     assert!(lines(&walked).iter().any(|line| line.contains("the store gives no answer")), "{:?}", lines(&walked));
 }
+
+/// Behind a switch no server reads on. A lower level calls nothing worse than a higher one does, and claims no more for it.
+#[test]
+fn headers_behind_a_switch_are_no_damage() {
+    let (mut all, ..) = small();
+    let last = all.keys().rfind(|name| !name.ends_with(".history")).unwrap().clone();
+    let bytes = all.get_mut(&last).unwrap();
+    let page = bytes.len() - 8192;
+    bytes[page + 3] ^= 1;
+    for level in [Level::Headers, Level::Records] {
+        let walked = walked(&all, level);
+        let [odd] = &walked.defects[..] else { panic!("{level:?}: {:?}", lines(&walked)) };
+        assert_eq!((odd.code, odd.breaks), (FindingCode::SegmentOdd, Breaks::Nothing), "{level:?}: {}", odd.what);
+        let facts = walked.proofs.iter().find(|proof| proof.name.to_string() == last).map(|proof| &proof.outcome);
+        let Some(Outcome::Good(facts)) = facts else { panic!("{facts:?}") };
+        let of_records = facts.records > 0 && facts.switched && facts.first_record.is_some();
+        let of_headers = facts.records == 0 && !facts.switched && facts.first_record.is_none();
+        assert!(if level == Level::Records { of_records } else { of_headers }, "{level:?}: {facts:?}");
+    }
+    // Where records are, it is.
+    all.get_mut(&last).unwrap()[8192 + 3] ^= 1;
+    let walked = walked(&all, Level::Headers);
+    assert!(walked.defects.iter().any(|one| one.code == FindingCode::SegmentPage), "{:?}", lines(&walked));
+}

@@ -14,10 +14,12 @@ use std::sync::{Arc, Mutex};
 use tokio::runtime::Runtime;
 use wal_r::backup::restore::Effort;
 use wal_r::catalog::inventory::StoredSegment;
+use wal_r::commands::{Silent, audit};
 use wal_r::error::Answer;
 use wal_r::layout::ObjectKey;
 use wal_r::proof::facts::{Memory, Recall, SegmentProof};
 use wal_r::proof::survey;
+use wal_r::proof::verdict::Thresholds;
 use wal_r::proof::walk::{Selection, walk};
 use wal_r::proof::{Finding, FindingCode, Level, Severity, backup, judge, names};
 use wal_r::storage::memory::MemoryStore;
@@ -148,6 +150,8 @@ struct Bench<'a> {
     runtime: Runtime,
     /// What a look at the clean archive left in the memory, at each level.
     clean: HashMap<Level, Known>,
+    /// And what an audit of it left in a ledger, in `clean`.
+    ledgers: tempfile::TempDir,
 }
 
 /// Versions that were proven.
@@ -192,13 +196,67 @@ impl<'a> Bench<'a> {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         let store = scene.archive.store();
-        let mut bench = Bench { scene, store, runtime, clean: HashMap::new() };
+        let ledgers = tempfile::tempdir().expect("a folder");
+        let mut bench = Bench { scene, store, runtime, clean: HashMap::new(), ledgers };
         for level in LEVELS {
             let (known, findings) = bench.look(level);
             assert_eq!(alarms(&findings), Vec::<String>::new(), "the clean archive, at {level:?}");
             bench.clean.insert(level, known);
         }
+        let findings = bench.audit(scene.archive.store(), "clean");
+        assert_eq!(alarms(&findings), Vec::<String>::new(), "the clean archive, audited");
         bench
+    }
+
+    /// What an audit says that has a ledger. Versions in a store begin anew with it, so what is the same has the same.
+    fn audit(&self, store: MemoryStore, ledger: &str) -> Vec<Finding> {
+        let options = audit::Options {
+            level: Level::Records,
+            backups: audit::Backups::None,
+            budget_bytes: None,
+            budget_time: None,
+            ledger: Some(self.ledgers.path().join(ledger)),
+            recheck: 0.0,
+            thresholds: Thresholds::default(),
+            ack: None,
+            effort: Effort { workers: 1, cores: 1 },
+            now: jiff::Timestamp::UNIX_EPOCH,
+        };
+        let report = self.runtime.block_on(audit::run(Arc::new(store), &options, Arc::new(Silent)));
+        report.expect("an audit").findings
+    }
+
+    /// The next audit misses no segment that was proven and has other bytes now, or is gone from the end.
+    fn remembered(&self, damage: &Damage) -> Vec<String> {
+        let store = self.scene.archive.store();
+        let mut owed = Vec::new();
+        for (key, bytes) in &damage.changes {
+            let is_segment =
+                key.strip_prefix("wal_005/").is_some_and(|name| name.len() == 28 && name.ends_with(".lzo"));
+            let before = self.scene.archive.get(key).filter(|_| is_segment);
+            match bytes {
+                Some(bytes) => {
+                    store.insert(key, bytes.clone());
+                    owed.extend(before.filter(|before| *before != bytes).map(|_| (FindingCode::LedgerChanged, key)));
+                }
+                None => drop(store.remove(key)),
+            }
+        }
+        let vanished = damage.expect.codes.contains(&FindingCode::LedgerVanished);
+        owed.extend(damage.changes.first().filter(|_| vanished).map(|(key, _)| (FindingCode::LedgerVanished, key)));
+        if owed.is_empty() {
+            return Vec::new();
+        }
+        let (clean, next) = (self.ledgers.path().join("clean"), self.ledgers.path().join("next"));
+        std::fs::copy(clean, &next).expect("a copy");
+        let findings = self.audit(store, "next");
+        let is_told = |(code, key): &(FindingCode, &String)| {
+            let name = key.trim_start_matches("wal_005/").trim_end_matches(".lzo");
+            let about = |one: &&Finding| one.code == *code && one.object.contains(name);
+            findings.iter().find(about).is_some_and(|one| one.severity == Severity::Critical)
+        };
+        let missed = owed.into_iter().filter(|one| !is_told(one));
+        missed.map(|(code, key)| format!("{code} of {key} is not told: {:?}", alarms(&findings))).collect()
     }
 
     /// What names and WAL show at a level.
@@ -276,6 +334,8 @@ impl<'a> Bench<'a> {
             judged("backup-verify", true, &findings);
         }
         self.mend(damage);
+        let missed = self.remembered(damage).into_iter();
+        failures.extend(missed.map(|why| format!("{} {} with a ledger: {why}", damage.kind, damage.seed)));
         failures
     }
 

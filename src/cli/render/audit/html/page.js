@@ -4,9 +4,8 @@
   if (!(seconds > 0)) return;
   var units = [[86400, "day"], [3600, "hour"], [60, "minute"]];
   var unit = units.find(function (one) { return seconds >= one[0]; });
-  if (!unit) return;
-  var count = Math.floor(seconds / unit[0]);
-  var age = count + " " + unit[1] + (count === 1 ? "" : "s");
+  var count = unit ? Math.floor(seconds / unit[0]) : 0;
+  var age = unit ? count + " " + unit[1] + (count === 1 ? "" : "s") : "less than a minute";
   document.getElementById("age").textContent = ", " + age + " ago";
   if (seconds > 93600) {
     document.getElementById("old-age").textContent = age;

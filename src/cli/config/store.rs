@@ -116,7 +116,16 @@ impl Config {
     pub fn location(&self) -> Answer<Location> {
         let chosen = self.prefix()?;
         // Not the error as it is: its object is the text, and people put keys into URLs.
-        Location::parse(&chosen.text).map_err(|error| Error::new(error.code(), error.what()).on(chosen))
+        let location = Location::parse(&chosen.text);
+        match location.map_err(|error| Error::new(error.code(), error.what()).on(&chosen))? {
+            // It goes into restore_command and into commands to paste, which run elsewhere.
+            Location::Local(path) => {
+                let absolute = std::path::absolute(&path)
+                    .map_err(|error| Error::new(Code::ConfigPrefix, "no such path can be").on(&chosen).because(error))?;
+                Ok(Location::Local(absolute))
+            }
+            location => Ok(location),
+        }
     }
 
     /// Warnings about prefixes and endpoints of which one counts.

@@ -265,6 +265,10 @@ fn places() {
         assert_eq!(place(prefix).unwrap_err().code(), code, "{prefix}");
     }
     assert_eq!(resolved("").unwrap().location().unwrap_err().code(), Code::ConfigPrefix);
+    // restore_command runs in the data directory, not here.
+    let here = std::env::current_dir().unwrap().join("db");
+    assert_eq!(place("db").unwrap(), Location::Local(here.clone()));
+    assert_eq!(place("db").unwrap().to_string(), format!("file://{}/", here.display()));
 }
 
 #[test]

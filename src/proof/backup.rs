@@ -26,7 +26,7 @@ mod parts;
 mod wal;
 
 use super::finding::{Breaks, Defect, Place};
-use super::survey::{BackupFacts, SentinelState, Survey};
+use super::survey::{self, BackupFacts, SentinelState, Survey};
 use super::{FindingCode, Level};
 use crate::backup::contents::Contents;
 use crate::backup::pages::{self, Fault, Judged, RelationFile, Suspect};
@@ -614,10 +614,20 @@ impl Work<'_> {
 
     /// What the archive says of the backup's end, against its own record of it.
     fn stop(&mut self, wal: &Wal) {
-        // Beyond 64 MiB WAL-E's digits are cut.
-        let exact = self.survey.size.bytes() <= 64 << 20;
-        if let (Some(stop), Some(end)) = (self.facts.stop.filter(|_| exact), wal.end)
-            && stop != end
+        let Some(end) = wal.end else { return };
+        let said = self.read_sentinel().and_then(|one| survey::stop_of_wal_e(one, self.survey.size));
+        if let Some(said) = said.filter(|said| !survey::is_same_stop(*said, end, self.survey.size)) {
+            let key = self.store.object_url(&self.facts.name.sentinel_key());
+            let what = format!(
+                "it says that the backup stopped at {said}, and its end record in the WAL ends at {end}: the sentinel is \
+                 another backup's, or was edited"
+            );
+            let defect = self.about.defect(FindingCode::BackupSentinel, key, what, Breaks::Backup);
+            return self.proof.defects.push(Defect { lsn: Some(end), ..defect });
+        }
+        // By the server's own note, or by WAL-G.
+        if let Some(stop) = self.facts.stop
+            && !survey::is_same_stop(stop, end, self.survey.size)
         {
             let what =
                 format!("the archive says that it stopped at {stop}, and its end record in the WAL ends at {end}");

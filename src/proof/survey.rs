@@ -383,5 +383,13 @@ pub(super) fn stop_of_wal_e(sentinel: &Sentinel, size: SegmentSize) -> Option<Ls
     }
 }
 
+/// Are these the same end of a backup? At segments above 64 MiB WAL-E's digits may be cut: only the segment is told.
+pub(super) fn is_same_stop(one: Lsn, other: Lsn, size: SegmentSize) -> bool {
+    match size.bytes() > 64 << 20 {
+        true => one.segment_before(size) == other.segment_before(size),
+        false => one == other,
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -509,7 +509,17 @@ fn label_control_and_sentinel() {
         ),
         expect![[r#"
             Damaged
-            backup.files Backup at 0/3000458 | base_000000010000000000000018_00000040/ | the archive says that it stopped at 0/30003E7, and its end record in the WAL ends at 0/3000458
+            backup.sentinel Backup at 0/3000458 | base_000000010000000000000018_00000040_backup_stop_sentinel.json | it says that the backup stopped at 0/30003E7, and its end record in the WAL ends at 0/3000458: the sentinel is another backup's, or was edited
+        "#]],
+    );
+    // An end before the start is none, for the survey.
+    check(
+        sentinel(
+            r#"{"wal_segment_backup_stop": "000000010000000000000017", "wal_segment_offset_backup_stop": "00000999"}"#,
+        ),
+        expect![[r#"
+            Damaged
+            backup.sentinel Backup at 0/3000458 | base_000000010000000000000018_00000040_backup_stop_sentinel.json | it says that the backup stopped at 0/2E003E7, and its end record in the WAL ends at 0/3000458: the sentinel is another backup's, or was edited
         "#]],
     );
     check(

@@ -9,7 +9,7 @@ use crate::layout::BackupName;
 use crate::layout::entry::PartName;
 use crate::pg::SegmentName;
 use crate::proof::finding::{Breaks, Defect, FindingCode, Place};
-use crate::proof::survey::{BackupFacts, SentinelState, Survey, stop_of_wal_e};
+use crate::proof::survey::{BackupFacts, SentinelState, Survey, is_same_stop, stop_of_wal_e};
 use std::collections::BTreeSet;
 
 /// A sentinel is written within seconds of the end of a base backup; an upload may be slow.
@@ -74,12 +74,7 @@ fn stops(survey: &Survey, backup: &BackupFacts, sentinel: &Sentinel) -> Option<S
              sentinel is another backup's, or was edited"
         )
     };
-    // At segments above 64 MiB its digits may be cut: only the segment is told.
-    let same = match survey.size.bytes() > 64 << 20 {
-        true => said.segment_before(survey.size) == true_one.segment_before(survey.size),
-        false => said == true_one,
-    };
-    (!same).then(what)
+    (!is_same_stop(said, true_one, survey.size)).then(what)
 }
 
 /// The server ended this base backup, some time ago, and whoever took it should have written its sentinel since: its

@@ -110,7 +110,8 @@ pub async fn small(store: &dyn Store, key: &ObjectKey, stored: Compression) -> A
     })?;
     codec::decode_all(&mut *decoder, &bytes, SMALL as usize).map_err(|cause| {
         let format = codec::sniff::sniff(&bytes);
-        if format.is_encrypted() {
+        // As with segments: what may be sealed is not called damaged.
+        if format.is_encrypted() || format.is_perhaps_encrypted() && !codec::sniff::is_nearly_lzop(&bytes) {
             return Error::new(Code::CryptUnsupported, format!("it is {format}")).on(url());
         }
         Error::new(Code::DamagedObject, format!("does not decode; it is {format}")).on(url()).because(cause)

@@ -46,6 +46,8 @@ pub enum Oddity {
 impl Timelines {
     /// From an inventory and the histories that were read.
     pub fn new(inventory: &Inventory, mut histories: BTreeMap<TimelineId, Result<TimelineHistory, Error>>) -> Self {
+        // No server asks for the one of timeline 1, whatever lies there.
+        histories.remove(&TimelineId::FIRST);
         let node = |timeline: TimelineId| {
             let node = Node { history: histories.remove(&timeline), has_segments: !inventory.on(timeline).is_empty() };
             (timeline, node)

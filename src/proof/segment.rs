@@ -485,7 +485,7 @@ fn undecodable(wanted: &Wanted, cause: CodecError, head: &[u8], plain_bytes: u64
     if format.is_encrypted() {
         return Pass::Unknown(format!("it is {format}, and this build cannot decrypt"));
     }
-    if format.is_perhaps_encrypted() && !is_nearly_lzop(head) {
+    if format.is_perhaps_encrypted() && !sniff::is_nearly_lzop(head) {
         return Pass::Unknown(format!("it is {format}"));
     }
     if head.is_empty() {
@@ -500,11 +500,4 @@ fn undecodable(wanted: &Wanted, cause: CodecError, head: &[u8], plain_bytes: u64
     let start = wanted.size.and_then(|size| wanted.name.start(size).ok());
     let lsn = start.and_then(|start| start.checked_add(plain_bytes));
     Pass::Damaged(FindingCode::SegmentUndecodable, lsn, what)
-}
-
-/// A flipped bit or two in lzop's mark does not make noise of it; real noise differs in half of its bits.
-fn is_nearly_lzop(head: &[u8]) -> bool {
-    let mark = codec::lzo::MAGIC;
-    let differ: u32 = head.iter().zip(mark).map(|(byte, mark)| (byte ^ mark).count_ones()).sum();
-    head.len() >= mark.len() && differ <= 8
 }

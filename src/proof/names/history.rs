@@ -130,7 +130,11 @@ pub(super) fn timelines(survey: &Survey, found: &mut Vec<Defect>) {
             if readable && leading.is_empty() && !finished.is_empty() && !leads_to_backups(survey, timeline) {
                 found.push(stray(survey, timeline));
             }
-        } else if readable && node.history.is_some() && !leads_to_life(survey, timeline) {
+        } else if readable
+            && node.history.is_some()
+            && !leads_to_life(survey, timeline)
+            && !was_pruned(survey, timeline)
+        {
             found.push(new(survey, timeline));
         }
     }
@@ -155,6 +159,13 @@ fn leads_to_life(survey: &Survey, timeline: TimelineId) -> bool {
     let alive = survey.timelines.iter().filter(|(one, _)| *one != timeline && survey.is_alive(*one));
     let mut histories = alive.filter_map(|(one, _)| survey.told(one));
     histories.any(|history| history.contains(timeline))
+}
+
+/// It was left for before everything that is there now begins: retention took its segments, and leaves histories.
+fn was_pruned(survey: &Survey, timeline: TimelineId) -> bool {
+    let oldest = survey.backups.iter().filter(|one| one.is_finished()).map(|one| one.start).min();
+    let switch = survey.timelines.parent(timeline).map(|(_, switch)| switch);
+    matches!((switch, oldest), (Some(switch), Some(oldest)) if switch < oldest)
 }
 
 fn stray(survey: &Survey, timeline: TimelineId) -> Defect {

@@ -125,3 +125,73 @@ fn a_lost_sentinel_is_no_backup_under_way() {
     assert_eq!(judged(later, None).map(|(severity, _)| severity), Some(Severity::Harmless));
     assert_eq!(judged("", Some(note)).map(|(severity, _)| severity), Some(Severity::Harmless));
 }
+
+/// Retention leaves the histories of timelines whose segments it takes: nothing comes there any more.
+#[test]
+fn a_history_without_segments_is_new_only_where_they_can_still_come() {
+    let new = |text: &str| {
+        let survey = survey(&fixture::store(text));
+        let found = defects(&survey);
+        found
+            .iter()
+            .filter(|one| one.code == FindingCode::TimelineNew)
+            .map(|one| one.object.clone())
+            .collect::<Vec<_>>()
+    };
+    let two = ["wal_005/00000002.history"];
+    // Promoted just now: behind the oldest base backup, on its timeline.
+    let backup = "backup base_000000010000000000000006_00000040 parts 0";
+    assert_eq!(new(&format!("1: 06..0A\n2.history: 1@0/A000060\n{backup}")), two);
+    // The place where it was left lies before the oldest base backup.
+    assert_eq!(new(&format!("1: 06..0A\n2.history: 1@0/4000060\n{backup}")), [""; 0]);
+    assert_eq!(new(&format!("1: 06..0A\n2.history: 1@0/6000000\n{backup}")), [""; 0]);
+    // A descendant has segments; a base backup is enough.
+    let later = "2.history: 1@0/4000060\n3.history: 1@0/4000060 2@0/7000060";
+    assert_eq!(new(&format!("{later}\n3: 07..0A\nbackup base_000000030000000000000008_00000040 parts 0")), [""; 0]);
+    assert_eq!(new(&format!("{later}\nbackup base_000000030000000000000008_00000040 parts 0")), [""; 0]);
+    // Both are gone, with the branch that they were.
+    let gone = format!("{later}\n4.history: 1@0/5000060\n4: 05..0A\n");
+    assert_eq!(new(&format!("{gone}backup base_000000040000000000000008_00000040 parts 0")), [""; 0]);
+    // Without a base backup nothing tells what was pruned.
+    assert_eq!(new("1: 06..0A\n2.history: 1@0/4000060"), two);
+}
+
+/// No server asks for the history of timeline 1 (`readTimeLineHistory`), so whatever lies there under its name hurts nobody.
+#[test]
+fn the_first_timeline_has_no_history() {
+    for content in ["", "damaged\n", "1\t0/5000000\tno recovery target specified\n"] {
+        let store = fixture::store("1: 01..09\nbackup base_000000010000000000000003_00000040 parts 0");
+        store.insert("wal_005/00000001.history", content);
+        let survey = survey(&store);
+        assert_eq!(judge(&survey, defects(&survey)), [], "{content:?}");
+        assert!(survey.timelines.history(TimelineId::FIRST).is_some());
+    }
+}
+
+/// A history that cannot be told from an encrypted one is not called damaged, as a segment is not: with the key it may be
+/// good. A damaged one keeps its mark.
+#[test]
+fn an_encrypted_history_is_unknown() {
+    let code = |bytes: Vec<u8>| {
+        let store = fixture::store("1: 01..05\n2: 05..09\nbackup base_000000010000000000000003_00000040 parts 0");
+        store.insert("wal_005/00000002.history.lzo", bytes);
+        let survey = survey(&store);
+        let found = judge(&survey, defects(&survey));
+        found
+            .iter()
+            .filter(|one| one.severity > Severity::Harmless)
+            .map(|one| (one.code, one.severity))
+            .collect::<Vec<_>>()
+    };
+    let mut random = fastrand::Rng::with_seed(7);
+    let noise: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(400).collect();
+    let unread = [(FindingCode::HistoryUnread, Severity::Unknown)];
+    assert_eq!(code(noise.clone()), unread);
+    let mut whole = crate::testing::lzop::lzop(b"1\t0/5000060\tno recovery target specified\n");
+    assert_eq!(code(whole.clone()), []);
+    whole[3] ^= 0x40;
+    assert_eq!(code(whole.clone()), [(FindingCode::HistoryDamaged, Severity::Critical)]);
+    whole.splice(9.., noise);
+    assert_eq!(code(whole), [(FindingCode::HistoryDamaged, Severity::Critical)]);
+    assert_eq!(code(Vec::new()), [(FindingCode::HistoryDamaged, Severity::Critical)]);
+}

@@ -9,7 +9,7 @@ use crate::backup::restore::Effort;
 use crate::error::{Answer, Code, Error};
 use crate::layout::BackupName;
 use crate::proof::backup::{self, Found, Word};
-use crate::proof::finding::{Finding, FindingCode};
+use crate::proof::finding::{Defect, Finding, FindingCode, Place};
 use crate::proof::survey::{self, BackupFacts, SentinelState, Survey};
 use crate::proof::verdict::Verdict;
 use crate::proof::{judge, names};
@@ -96,6 +96,13 @@ pub async fn run(store: Arc<dyn Store>, options: &Options, progress: Arc<dyn Pro
         let nothing = [FindingCode::ArchiveEmpty, FindingCode::BackupNone];
         defects.extend(names::defects(&survey).into_iter().filter(|defect| nothing.contains(&defect.code)));
     }
+    if options.which == Which::Latest {
+        let names: Vec<BackupName> = unread_and_newer(&survey).map(|one| one.name).collect();
+        let is_about = |defect: &Defect| matches!(defect.place, Place::Backup(name) if names.contains(&name));
+        let sentinels = [FindingCode::BackupSentinel, FindingCode::BackupUnread];
+        let told = names::defects(&survey).into_iter().filter(|one| sentinels.contains(&one.code));
+        defects.extend(told.filter(is_about));
+    }
     let unfinished = match options.which {
         Which::All => survey.backups.iter().filter(|one| !one.is_finished()).map(|one| one.name).collect(),
         _ => Vec::new(),
@@ -106,6 +113,11 @@ pub async fn run(store: Arc<dyn Store>, options: &Options, progress: Arc<dyn Pro
         (_, verdict) => verdict,
     };
     Ok(Report { archive: survey.url.clone(), verdict, backups, unfinished, findings })
+}
+
+/// Base backups behind what LATEST means whose sentinel cannot be read: one of them may be what it should mean.
+fn unread_and_newer(survey: &Survey) -> impl Iterator<Item = &BackupFacts> {
+    survey.backups.iter().rev().take_while(|one| !one.latest).filter(|one| one.is_finished() && !one.is_usable())
 }
 
 fn choose<'a>(survey: &'a Survey, which: Which, store: &dyn Store) -> Answer<Vec<&'a BackupFacts>> {

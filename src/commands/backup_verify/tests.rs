@@ -56,3 +56,23 @@ fn what_is_not_there_is_no_good_word() {
     assert_eq!(report.backups[0].word, Word::Unfinished);
     assert_eq!(report.findings[0].code, FindingCode::BackupUnfinished);
 }
+
+/// LATEST passes over a sentinel that it cannot read; that the newest base backup may be another one must be said.
+#[test]
+fn latest_is_not_all_well_while_a_newer_sentinel_cannot_be_read() {
+    let archive = Archive::read(&bundled()).expect("the archive");
+    let verified = |sentinel: Option<&'static str>, name: &str| {
+        let store = archive.store();
+        if let Some(sentinel) = sentinel {
+            store.insert(&format!("basebackups_005/{name}_backup_stop_sentinel.json"), sentinel);
+            store.insert(&format!("basebackups_005/{name}/tar_partitions/part_00000000.tar.lzo"), "x");
+        }
+        let report = verify(store, Which::Latest).expect("verified");
+        assert_eq!((report.backups.len(), report.backups[0].word), (1, Word::Good));
+        (report.verdict, report.findings.iter().map(|one| one.code).collect::<Vec<_>>())
+    };
+    let (newer, older) = ("base_000000020000000000000007_00000040", "base_000000010000000000000001_00000040");
+    assert_eq!(verified(None, newer), (Verdict::Ok, vec![]));
+    assert_eq!(verified(Some("garbage"), newer), (Verdict::Warning, vec![FindingCode::BackupSentinel]));
+    assert_eq!(verified(Some("garbage"), older), (Verdict::Ok, vec![]));
+}

@@ -13,10 +13,11 @@ use crate::catalog::continuity::WalRange;
 use crate::error::{Answer, Code, Error};
 use crate::pg::{SystemId, TimelineId};
 use crate::proof::facts::{Level, Memory, SegmentProof};
+use crate::proof::finding::Place;
 use crate::proof::survey::{self, Survey};
 use crate::proof::walk::{Selection, Tally, stored_bytes, walk};
 use crate::proof::windows::{self, Answered, Line, Stop, Way, Windows, Wish};
-use crate::proof::{Defect, names};
+use crate::proof::{Defect, FindingCode, names};
 use crate::storage::Store;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -52,8 +53,21 @@ pub struct Report {
     pub read: Tally,
     /// Every timeline, or the one that was asked for.
     pub timelines: Vec<Line>,
+    /// Timelines that are left out, since nobody can tell which ways lead to them.
+    pub left_out: Vec<LeftOut>,
     /// The answer to the wish.
     pub answer: Option<Reply>,
+}
+
+/// A timeline whose history cannot be used.
+#[derive(Debug, Serialize)]
+pub struct LeftOut {
+    /// Which.
+    pub timeline: TimelineId,
+    /// The history is damaged, and no server gets there; else it could not be read here, and one may.
+    pub damaged: bool,
+    /// Which object, and why.
+    pub what: String,
 }
 
 /// The answer to a wish, with the commands.
@@ -89,9 +103,10 @@ impl Report {
             None => self.timelines.iter().any(|line| !line.windows.is_empty()),
         };
         let unread = |line: &Line| line.backups.iter().any(|reach| matches!(reach.ends, Stop::Unknown { .. }));
+        let untold = self.left_out.iter().any(|one| !one.damaged);
         match yes {
             true => Verdict::Yes,
-            false if self.timelines.iter().any(unread) => Verdict::Unknown,
+            false if untold || self.timelines.iter().any(unread) => Verdict::Unknown,
             false => Verdict::No,
         }
     }
@@ -143,8 +158,21 @@ pub async fn run(
     let answer = options.wish.as_ref().map(|wish| reply(&found, wish, survey, options));
     let mut timelines = found.timelines;
     timelines.retain(|line| options.timeline.is_none_or(|only| only == line.timeline));
+    let mut left_out = left_out(&defects);
+    left_out.retain(|one| options.timeline.is_none_or(|only| only == one.timeline));
     let (archive, system, major) = (survey.url.clone(), survey.system, survey.major);
-    Ok(Report { archive, system, major, quick: options.quick, read, timelines, answer })
+    Ok(Report { archive, system, major, quick: options.quick, read, timelines, left_out, answer })
+}
+
+fn left_out(defects: &[Defect]) -> Vec<LeftOut> {
+    let of = |defect: &Defect| match (defect.code, &defect.place) {
+        (code @ (FindingCode::HistoryDamaged | FindingCode::HistoryUnread), Place::History(timeline)) => {
+            let damaged = code == FindingCode::HistoryDamaged;
+            Some(LeftOut { timeline: *timeline, damaged, what: format!("{}: {}", defect.object, defect.what) })
+        }
+        _ => None,
+    };
+    defects.iter().filter_map(of).collect()
 }
 
 /// What is being read.

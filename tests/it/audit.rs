@@ -164,6 +164,58 @@ fn what_cannot_be_looked_at_is_unknown_and_still_printed() {
     assert!(stdout(&output).starts_with("UNKNOWN  "), "{}", stdout(&output));
 }
 
+/// Names of an archive under which no file lies. Nothing hangs, nothing of it is called good, and a timeline that is left
+/// out is named.
+#[test]
+fn what_is_no_file_is_not_good() {
+    let scratch = Scratch::new();
+    let make = |way: &str, path: &Path| {
+        std::fs::remove_file(path).expect("it is there");
+        match way {
+            "fifo" => drop(support::succeed(Command::new("mkfifo").arg(path))),
+            // Made where its path is short enough.
+            "socket" => {
+                let short = scratch.join("s");
+                drop(std::os::unix::net::UnixListener::bind(&short).expect("a socket"));
+                std::fs::rename(short, path).expect("moved");
+            }
+            "link" => std::os::unix::fs::symlink("/no/such/file", path).expect("a link"),
+            _ => std::fs::create_dir(path).expect("a folder"),
+        }
+    };
+    let backup = "basebackups_005/base_000000010000000000000003_00000040";
+    let segment = "wal_005/000000010000000000000005.lzo".to_owned();
+    let history = "wal_005/00000002.history.lzo".to_owned();
+    let sentinel = format!("{backup}_backup_stop_sentinel.json");
+    let part = format!("{backup}/tar_partitions/part_00000000.tar.lzo");
+    for way in ["fifo", "socket", "link", "folder"] {
+        for object in [&segment, &history, &sentinel, &part] {
+            let folder = scratch.copy(&archive::bundled().0, "a");
+            make(way, &folder.join(object));
+            let output = audit(&folder, &["--backups", "ALL"]);
+            let code = output.status.code();
+            // A folder is no object, so it is missing; of all else nobody knows what it would be, but that it is no whole file.
+            let due: &[i32] = if way == "folder" { &[2] } else { &[2, 3] };
+            assert!(code.is_some_and(|code| due.contains(&code)), "{way} {object}: {code:?} {}", stdout(&output));
+            if *object == segment {
+                let to = scratch.join("fetched");
+                let mut fetch = wal_r();
+                fetch.args(["wal-fetch", "--prefix"]).arg(&folder).arg("000000010000000000000005").arg(&to);
+                let output = fetch.output().expect("runs");
+                assert!(!output.status.success() && !to.exists(), "{way}: {}", stderr(&output));
+            }
+            if *object == history && way != "folder" {
+                let mut windows = wal_r();
+                windows.args(["recovery-windows", "-q", "--timeline", "2", "--prefix"]).arg(&folder);
+                let output = windows.output().expect("runs");
+                expect(&output, 3);
+                assert!(stdout(&output).contains("TIMELINE 2, left out: "), "{way}: {}", stdout(&output));
+            }
+            std::fs::remove_dir_all(&folder).expect("it is there");
+        }
+    }
+}
+
 #[test]
 fn acknowledged_losses_do_not_count() {
     let scratch = Scratch::new();

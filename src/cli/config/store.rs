@@ -120,8 +120,9 @@ impl Config {
         match location.map_err(|error| Error::new(error.code(), error.what()).on(&chosen))? {
             // It goes into restore_command and into commands to paste, which run elsewhere.
             Location::Local(path) => {
-                let absolute = std::path::absolute(&path)
-                    .map_err(|error| Error::new(Code::ConfigPrefix, "no such path can be").on(&chosen).because(error))?;
+                let absolute = std::path::absolute(&path).map_err(|error| {
+                    Error::new(Code::ConfigPrefix, "no such path can be").on(&chosen).because(error)
+                })?;
                 Ok(Location::Local(absolute))
             }
             location => Ok(location),

@@ -33,6 +33,7 @@ fn people(report: &Report, zone: &TimeZone) -> String {
     if let Some(reply) = &report.answer {
         text.push('\n');
         text += &answer(reply, zone);
+        text += &left_out(report);
         return text;
     }
     if report.timelines.iter().all(|line| line.backups.is_empty()) {
@@ -41,6 +42,18 @@ fn people(report: &Report, zone: &TimeZone) -> String {
     for line in &report.timelines {
         text.push('\n');
         text += &timeline(line, zone);
+    }
+    text += &left_out(report);
+    text
+}
+
+/// Timelines of which nothing is said, and why: nobody should take that for nothing being there.
+fn left_out(report: &Report) -> String {
+    let mut text = String::new();
+    for one in &report.left_out {
+        let why = if one.damaged { "its history is damaged" } else { "its history could not be read" };
+        text += &format!("\nTIMELINE {}, left out: {why}\n", one.timeline);
+        text += &wrapped("  ", &plain(&one.what));
     }
     text
 }

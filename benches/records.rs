@@ -24,7 +24,7 @@ use wal_r::proof::segment::{Reader, Wanted};
 use wal_r::storage::local::LocalStore;
 use wal_r::storage::{ObjectId, Store};
 use wal_r::testing::lzop::{lzop, unlzop};
-use wal_r::wal::Carry;
+use wal_r::wal::{Carry, Expect, SegmentCheck};
 
 /// Segments at most: enough for a checkpoint's images and for what comes behind them.
 const SEGMENTS: usize = 16;
@@ -43,6 +43,11 @@ fn segments() -> Vec<(SegmentName, Vec<u8>)> {
         })
         .collect();
     found.sort_by_key(|(name, _)| *name);
+    // The last one of a server that was stopped ends early: an archive holds whole ones.
+    found.retain(|(name, bytes)| {
+        let mut check = SegmentCheck::new(Expect::new(*name));
+        check.push(bytes).and_then(|()| check.finish()).is_ok()
+    });
     found.truncate(SEGMENTS);
     found
 }

@@ -166,7 +166,15 @@ fn label(claims: &Claims, found: &Contents, whole: &mut Whole) {
     match (label, control) {
         (Some(label), control) => {
             // Without pg_control the segment size is not known, and with it the offset.
-            let size = control.map(|control| control.segment_size.bytes());
+            let size = control.as_ref().map(|control| control.segment_size.bytes());
+            if let Some(control) = control.filter(|control| label.is_from_standby() && !is_in_recovery(control)) {
+                let what = format!(
+                    "its backup_label says that it was taken on a standby, and its pg_control was no standby's ({:?}): the \
+                     server refuses it",
+                    control.state
+                );
+                whole.fault(About::Control, what);
+            }
             if let Err(what) = fits(&label, &claims.backup, size) {
                 whole.fault(About::Label, what);
             }
@@ -190,6 +198,11 @@ fn label(claims: &Claims, found: &Contents, whole: &mut Whole) {
         }
         (None, _) => {}
     }
+}
+
+/// As `InitWalRecovery` asks for it before it believes a standby's label.
+fn is_in_recovery(control: &ControlFile) -> bool {
+    matches!(control.state, ClusterState::InArchiveRecovery | ClusterState::ShutDownInRecovery)
 }
 
 /// What no server of any version starts or reads without, and what initdb makes and nothing takes away.

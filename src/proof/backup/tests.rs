@@ -746,6 +746,46 @@ fn more_wrong_pages_than_are_kept_are_not_called_good() {
     assert_eq!(proof.word(), Word::Damaged);
 }
 
+/// Taken on a standby there is no record of its end: pg_control says how far replay must come, and it was in recovery then.
+#[test]
+fn a_backup_of_a_standby() {
+    let standby = |state: u32, min_recovery: u64| {
+        move |case: &mut Case| {
+            let label = String::from_utf8(case.file("backup_label").clone()).expect("text");
+            *case.file("backup_label") = label.replace("BACKUP FROM: master", "BACKUP FROM: standby").into_bytes();
+            *case.file("global/pg_control") =
+                control_with(&[(16, &state.to_le_bytes()), (136, &min_recovery.to_le_bytes())]);
+            case.end = false;
+            case.log = Box::new(|wal| {
+                wal.data(10, 0, 7, &[2; 1000]);
+            });
+        }
+    };
+    const IN_ARCHIVE_RECOVERY: u32 = 5;
+    let mut case = Case::new();
+    standby(IN_ARCHIVE_RECOVERY, START + 0x500)(&mut case);
+    let proof = prove(case.store()).remove(0);
+    assert_eq!(show(&proof), "Good\n");
+    assert!(proof.found.standby && proof.found.consistent >= Some(Lsn(START + 0x500)), "{:?}", proof.found);
+    // Further than the WAL that is there.
+    check(
+        standby(IN_ARCHIVE_RECOVERY, START + (8 << 20)),
+        expect![[r#"
+        Damaged
+        backup.wal Backup at 0/3400000 | 00000001000000000000001A | the WAL up to where it is said to have stopped does not end the backup, and 00000001000000000000001A is not there
+    "#]],
+    );
+    // A primary's pg_control: the server refuses it.
+    const IN_PRODUCTION: u32 = 6;
+    check(
+        standby(IN_PRODUCTION, START + 0x500),
+        expect![[r#"
+            Damaged
+            backup.control Backup | base_000000010000000000000018_00000040/ | its backup_label says that it was taken on a standby, and its pg_control was no standby's (InProduction): the server refuses it
+        "#]],
+    );
+}
+
 #[test]
 fn a_backup_of_a_stopped_server() {
     let control = ControlFile::parse(CONTROL_SHUT_DOWN).expect("a real one");

@@ -615,7 +615,10 @@ impl Work<'_> {
     /// What the archive says of the backup's end, against its own record of it.
     fn stop(&mut self, wal: &Wal) {
         let Some(end) = wal.end else { return };
-        let said = self.read_sentinel().and_then(|one| survey::stop_of_wal_e(one, self.survey.size));
+        // By another backup's label that backup's end was read: the sentinel is not to blame.
+        let is_own = self.proof.defects.iter().all(|one| one.code != FindingCode::BackupLabel);
+        let sentinel = self.read_sentinel().filter(|_| is_own);
+        let said = sentinel.and_then(|one| survey::stop_of_wal_e(one, self.survey.size));
         if let Some(said) = said.filter(|said| !survey::is_same_stop(*said, end, self.survey.size)) {
             let key = self.store.object_url(&self.facts.name.sentinel_key());
             let what = format!(

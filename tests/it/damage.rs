@@ -247,9 +247,12 @@ impl<'a> Bench<'a> {
         if owed.is_empty() {
             return Vec::new();
         }
-        let (clean, next) = (self.ledgers.path().join("clean"), self.ledgers.path().join("next"));
+        // One of its own for each: while another test starts a process, that may hold the lock of the one before.
+        let name = format!("{}-{}", damage.kind, damage.seed);
+        let (clean, next) = (self.ledgers.path().join("clean"), self.ledgers.path().join(&name));
         std::fs::copy(clean, &next).expect("a copy");
-        let findings = self.audit(store, "next");
+        let findings = self.audit(store, &name);
+        std::fs::remove_file(next).expect("it is there");
         let is_told = |(code, key): &(FindingCode, &String)| {
             let name = key.trim_start_matches("wal_005/").trim_end_matches(".lzo");
             let about = |one: &&Finding| one.code == *code && one.object.contains(name);

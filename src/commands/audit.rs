@@ -21,9 +21,8 @@ use crate::layout::BackupName;
 use crate::pg::TimelineId;
 use crate::proof::ack::{self, Acks};
 use crate::proof::facts::{Level, Outcome, SegmentProof};
-
 use crate::proof::finding::{Breaks, Defect, Finding, FindingCode, Place, Severity};
-use crate::proof::judge::judge;
+use crate::proof::judge::{self, judge};
 use crate::proof::names;
 use crate::proof::survey::{self, BackupFacts, SentinelState, Survey};
 use crate::proof::verdict::{self, Counts, Freshness, NewestBackup, NewestCommit, NewestSegment, Thresholds, Verdict};
@@ -100,22 +99,10 @@ pub async fn run(store: Arc<dyn Store>, options: &Options, progress: Arc<dyn Pro
 
 /// A verdict on an archive that nobody could look at.
 fn closed(archive: &str, error: &Error, options: &Options, steps: Vec<Step>, began: Instant) -> Report {
-    let next = error.advice().map_or_else(|| FindingCode::ArchiveUnread.next().to_owned(), str::to_owned);
     let findings = vec![Finding {
-        code: FindingCode::ArchiveUnread,
-        severity: Severity::Unknown,
-        place: Place::Archive,
-        object: archive.to_owned(),
-        timeline: None,
-        first_segment: None,
-        last_segment: None,
-        lsn: None,
-        what: chain(error),
         consequence: "Nothing is known about the archive.".to_owned(),
-        next,
-        hurts: Vec::new(),
         level: options.level,
-        acknowledged: None,
+        ..judge::unread(archive, error)
     }];
     Report {
         archive: archive.to_owned(),

@@ -3,15 +3,17 @@
 //! In: PostgreSQL, wal-e, lzop; the bundled archive. Out: what wal-r's own tests compare with is true.
 //! Never: uses wal-r.
 
-use crate::support::archive::{self, Place};
+use crate::support::archive::{self, Extent, Place};
 use crate::support::garage::BUCKET;
 use crate::support::need::Missing;
+use crate::support::pace::{Distance, Pace};
 use crate::support::proxy::{Fault, Proxy};
 use crate::support::recovery::{self, Kind};
 use crate::support::scratch::give_tree;
 use crate::support::{Scratch, need, or_skip, require, succeed};
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// Names of all objects below a folder, with digits that differ from run to run.
 fn objects(folder: &Path) -> BTreeSet<String> {
@@ -146,11 +148,73 @@ fn the_proxy_does_what_it_is_told() {
     proxy.listen(true);
     assert!(get() == Ok(content));
 }
+
+/// A server some way off is as slow as it is told to be, whole, counted, and keeps its connections.
+#[test]
+fn the_pace_is_kept() {
+    let garage = require!(garage);
+    let prefix = garage.prefix("pace");
+    let content: Vec<u8> = (0..400_000u32).map(|at| (at % 251) as u8).collect();
+    let scratch = Scratch::new();
+    let names: Vec<String> =
+        (1..=30).map(|number| format!("{prefix}/wal_005/0000000100000000000000{number:02X}.lzo")).collect();
+    std::fs::create_dir_all(scratch.join(format!("{prefix}/wal_005"))).expect("a folder");
+    for name in &names {
+        garage.put(name, content.clone());
+        std::fs::write(scratch.join(name), &content).expect("an object");
+    }
+    for pace in [Pace::before(garage.port(), Distance::NONE), Pace::of_folder(scratch.path(), Distance::NONE)] {
+        // One client, whose connections it keeps as any client does.
+        let (pace, content, prefix, names) = (&pace, &content, &prefix, &names);
+        let began = Instant::now();
+        let took = || Instant::now() - began;
+        garage.blocking_at(&pace.endpoint(), |client| async move {
+            let get = |key: &str, range: Option<&str>| {
+                let request = client.get_object().bucket(BUCKET).key(key).set_range(range.map(String::from));
+                async { request.send().await.expect("an answer").body.collect().await.expect("a body").to_vec() }
+            };
+            for name in names {
+                assert!(get(name, None).await == *content);
+            }
+            assert!(get(&names[0], Some("bytes=5-9")).await == content[5..10]);
+            let list = client.list_objects_v2().bucket(BUCKET).prefix(prefix);
+            let page = list.clone().start_after(&names[9]).max_keys(7).send().await.expect("a page");
+            let keys: Vec<_> = page.contents().iter().filter_map(|object| object.key()).collect();
+            assert_eq!(keys, names[10..17], "the first page");
+            assert_eq!(page.contents()[0].size(), Some(400_000));
+            let token = page.next_continuation_token().expect("there is more");
+            let page = list.clone().continuation_token(token).send().await.expect("a page");
+            assert_eq!(page.contents().len(), 13);
+            let absent = client.get_object().bucket(BUCKET).key(format!("{prefix}/none")).send().await;
+            assert!(absent.expect_err("it is not there").into_service_error().is_no_such_key());
+            let counts = pace.counts();
+            assert_eq!((counts.segments.len(), counts.segments.values().sum::<usize>()), (30, 31));
+            assert_eq!((counts.lists, counts.others, counts.requests()), (2, 1, 34));
+            assert!(counts.connections == 1 && counts.most_at_once == 1, "{counts:?}");
+            assert!(counts.bytes > 30 * 400_000 && counts.bytes < 31 * 400_000, "{counts:?}");
+
+            // Never faster than told; how much slower is the machine's business.
+            pace.forget();
+            pace.set(Distance { delay: Duration::from_millis(40), bytes_a_second: 2_000_000 });
+            let before = took();
+            let (one, other) = tokio::join!(get(&names[0], None), get(&names[1], None));
+            assert!(one == *content && other == *content);
+            let whole = took() - before;
+            assert!(whole >= Duration::from_millis(240), "{whole:?}");
+            assert_eq!(pace.counts().most_at_once, 2);
+            let before = took();
+            list.send().await.expect("a page");
+            let first_byte = took() - before;
+            assert!(first_byte >= Duration::from_millis(40), "{first_byte:?}");
+        });
+    }
+}
+
 /// A cluster of any version and the WAL behind it: by lzop alone, recovery gives what the server said.
-fn offline(major: u32) -> Result<(), Missing> {
+fn offline(major: u32, extent: Extent) -> Result<(), Missing> {
     let (postgres, lzop) = (need::postgres(major)?, need::lzop()?);
     let scratch = Scratch::new();
-    let made = archive::make_offline(&scratch, &postgres, &lzop);
+    let made = archive::make_offline_of(&scratch, &postgres, &lzop, extent);
     let data = recovery::copy(&scratch, &made.base, "data");
     let fetch = format!("'{}' -dc '{}'/wal_005/%f.lzo >%p", lzop.display(), made.archive.display());
     let settings = recovery::configure_with(&postgres, &data, Kind::PointInTime, &fetch);
@@ -158,16 +222,26 @@ fn offline(major: u32) -> Result<(), Missing> {
     let mut server = postgres.spawn(&scratch, &data, &settings, &[]);
     server.wait_promoted();
     assert_eq!(server.ask(made.accounts), made.sum);
-    assert!(server.log().matches("restored log file").count() >= 4, "{}", server.log());
+    assert!(server.log().matches("restored log file").count() >= extent.segments.max(4), "{}", server.log());
     Ok(())
 }
 
 #[test]
 fn offline_10() {
-    or_skip!(offline(10));
+    or_skip!(offline(10, Extent::SMALL));
 }
 
 #[test]
 fn offline_18() {
-    or_skip!(offline(18));
+    or_skip!(offline(18, Extent::SMALL));
+}
+
+#[test]
+fn offline_large_13() {
+    or_skip!(offline(13, Extent { promotions: 2, ..Extent::LARGE }));
+}
+
+#[test]
+fn offline_large_18() {
+    or_skip!(offline(18, Extent::LARGE));
 }

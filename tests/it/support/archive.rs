@@ -11,6 +11,7 @@
 
 use super::garage::{BUCKET, Garage};
 use super::postgres::{Postgres, Server};
+use super::recovery::{Kind, configure_with};
 use super::scratch::give;
 use super::wal_e::WalE;
 use super::{Scratch, need, succeed};
@@ -197,10 +198,34 @@ pub struct Offline {
     pub sum: String,
 }
 
-/// Stop a new cluster, keep a copy, let it work on and archive its WAL as wal-e lays it out.
+/// How much of it there is.
+#[derive(Debug, Clone, Copy)]
+pub struct Extent {
+    /// MiB of a segment, where it is chosen when the cluster is made (from 11 on); else 16.
+    pub segment: Option<u32>,
+    /// At least so many segments; 0: four rounds of work, each ended by a switch.
+    pub segments: usize,
+    /// So often the server is stopped on the way, recovers to the end of the archive, and promotes.
+    pub promotions: usize,
+}
+
+impl Extent {
+    /// A handful of segments of 16 MiB, mostly empty.
+    pub const SMALL: Extent = Extent { segment: None, segments: 0, promotions: 0 };
+    /// Four hundred segments of 1 MiB, full of work of every kind.
+    pub const LARGE: Extent = Extent { segment: Some(1), segments: 400, promotions: 0 };
+}
+
+/// A small one: see [`make_offline_of`].
 pub fn make_offline(scratch: &Scratch, postgres: &Postgres, lzop: &Path) -> Offline {
+    make_offline_of(scratch, postgres, lzop, Extent::SMALL)
+}
+
+/// Stop a new cluster, keep a copy, let it work on and archive its WAL as wal-e lays it out.
+pub fn make_offline_of(scratch: &Scratch, postgres: &Postgres, lzop: &Path, extent: Extent) -> Offline {
     let (data, base, archive) = (scratch.join("primary"), scratch.join("base"), scratch.dir("archive"));
-    postgres.initdb(scratch, &data);
+    let size = extent.segment.map(|size| format!("--wal-segsize={size}"));
+    postgres.initdb_with(scratch, &data, &size.iter().map(String::as_str).collect::<Vec<_>>());
     scratch.dir("archive/wal_005");
     let text = format!(
         "#!/bin/sh\nset -e\n'{}' -c \"$1\" >'{a}/wal_005/.making'\nmv '{a}/wal_005/.making' '{a}/wal_005/'\"$2\".lzo\n",
@@ -211,6 +236,9 @@ pub fn make_offline(scratch: &Scratch, postgres: &Postgres, lzop: &Path) -> Offl
     let settings = ["archive_mode=on", &push, "wal_level=replica", "autovacuum=off", "wal_compression=on"];
     let mut server = postgres.start(scratch, &data, &settings, &[]);
     server.ask("create table accounts (id int, balance bigint); insert into accounts select i, 0 from generate_series(1, 1000) i");
+    if extent.segments > 0 {
+        server.ask(WORKPLACE);
+    }
     server.stop();
     succeed(Command::new("cp").arg("-a").arg(&data).arg(&base));
     for entry in std::fs::read_dir(base.join("pg_wal")).expect("pg_wal") {
@@ -220,13 +248,87 @@ pub fn make_offline(scratch: &Scratch, postgres: &Postgres, lzop: &Path) -> Offl
         }
     }
     let mut server = postgres.start(scratch, &data, &settings, &[]);
-    for round in 1..=4 {
-        spend(&server, round);
-        server.ask("select pg_switch_wal()");
+    for part in 0..=extent.promotions {
+        if part > 0 {
+            server.stop();
+            let fetch = format!("'{}' -dc '{}/wal_005/%f.lzo' >%p", lzop.display(), archive.display());
+            let recovery = configure_with(postgres, &data, Kind::PointInTime, &fetch);
+            let settings: Vec<&str> = settings.into_iter().chain(recovery.iter().map(String::as_str)).collect();
+            server = postgres.start(scratch, &data, &settings, &[]);
+            server.wait_promoted();
+        }
+        if extent.segments == 0 {
+            for round in 1..=4 {
+                spend(&server, round);
+                server.ask("select pg_switch_wal()");
+            }
+        } else {
+            work(&server, extent.segments / (extent.promotions + 1) + 1);
+        }
     }
-    let sum = server.ask(ACCOUNTS);
+    let accounts = if extent.segments == 0 { ACCOUNTS } else { WORKPLACE_SUMS };
+    let sum = server.ask(accounts);
     server.stop();
-    Offline { base, archive, accounts: ACCOUNTS, sum }
+    Offline { base, archive, accounts, sum }
+}
+
+/// Tables for work of every kind.
+const WORKPLACE: &str = "
+    create table tellers (id int primary key, branch int, balance bigint, filler char(84)) with (fillfactor = 90);
+    insert into tellers select i, i % 10, 0, '' from generate_series(1, 20000) i;
+    create index on tellers (branch, balance);
+    create table history (at serial, teller int, delta int, note text);
+    create index on history (teller);
+    create table wide (id int, v text)";
+
+/// What all of [`work`] adds up to.
+const WORKPLACE_SUMS: &str = "
+    select (select sum(balance) || ' ' || count(*) from accounts), (select sum(balance * id) || ' ' || count(*) from tellers),
+           (select sum(delta::bigint * at) || ' ' || count(*) from history),
+           (select sum(length(v)) || ' ' || md5(string_agg(md5(v), '' order by id)) from wide)";
+
+/// So many segments of work: many small transactions as pgbench makes them, full-page images, rows that do not fit a
+/// page, records over several segments, half-empty segments, aborts.
+fn work(server: &Server, segments: usize) {
+    let mut session = server.connect("postgres").expect("a session");
+    let size: i64 = session
+        .query_one("select setting::bigint * (case unit when '8kB' then 8192 else 1 end) from pg_settings where name = 'wal_segment_size'", &[])
+        .expect("the segment size")
+        .get(0);
+    let position = |session: &mut postgres::Client| -> i64 {
+        let place = "select (pg_current_wal_lsn() - '0/0')::bigint";
+        session.query_one(place, &[]).expect("the position").get(0)
+    };
+    let end = position(&mut session) + size * segments as i64;
+    let mut round = 0u32;
+    while position(&mut session) < end {
+        round += 1;
+        // What goes round is decided by its number alone; how much WAL it makes is not.
+        let transaction = format!(
+            "update tellers set balance = balance + (id % 7) - 3 + {round} where id % 400 = {round} % 400;
+             insert into history (teller, delta, note) select i * 37 % 20000, i + {round}, repeat('n', i % 90) from generate_series(1, 400) i;
+             update accounts set balance = balance + {round} where id % 50 = {round} % 50"
+        );
+        session.batch_execute(&transaction).expect("a transaction");
+        let more = match round % 16 {
+            3 => String::from("checkpoint"),
+            5 => format!("begin; update tellers set balance = 0 where id % 100 = {round} % 100; rollback"),
+            7 | 13 => format!(
+                "insert into wide select {round} * 1000 + i, (select string_agg(md5({round}::text || i || j), '') from generate_series(1, 90) j) \
+                 from generate_series(1, {}) i",
+                size / 24_000
+            ),
+            10 => format!(
+                "select pg_logical_emit_message(false, 'walr', (select string_agg(md5({round}::text || j), '') from generate_series(1, {}) j))",
+                size * 5 / 2 / 32
+            ),
+            12 => String::from("select pg_switch_wal()"),
+            14 => String::from("reindex table tellers"),
+            _ => continue,
+        };
+        session.batch_execute(&more).expect("more work");
+    }
+    session.batch_execute("select pg_switch_wal()").expect("the last segment goes");
 }
 
 /// Some transactions whose sum tells how many of them were replayed.

@@ -8,6 +8,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{
     BehaviorVersion, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
 };
+use futures::{StreamExt, TryStreamExt};
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -179,7 +180,7 @@ impl Garage {
 
     /// Put a whole archive of the file system below a prefix; the archive's URL.
     pub fn upload(&self, archive: &Path, prefix: &str) -> String {
-        let mut open = vec![archive.to_path_buf()];
+        let (mut open, mut files) = (vec![archive.to_path_buf()], Vec::new());
         while let Some(folder) = open.pop() {
             for entry in std::fs::read_dir(&folder).expect("an archive's folder") {
                 let path = entry.expect("an entry").path();
@@ -187,10 +188,19 @@ impl Garage {
                     open.push(path);
                 } else {
                     let key = path.strip_prefix(archive).expect("below the archive").display().to_string();
-                    self.put(&format!("{prefix}/{key}"), std::fs::read(&path).expect("an object"));
+                    files.push((format!("{prefix}/{key}"), path));
                 }
             }
         }
+        self.blocking(|client| async move {
+            let put = |(key, path): (String, PathBuf)| {
+                let put = client.put_object().bucket(BUCKET).key(key);
+                async move { put.body(std::fs::read(path).expect("an object").into()).send().await.map(drop) }
+            };
+            // Hundreds of small objects, one after the other, would take longer than many a test.
+            let puts = futures::stream::iter(files.into_iter().map(put)).buffer_unordered(8);
+            puts.try_collect::<Vec<()>>().await.expect("every object is taken");
+        });
         format!("s3://{BUCKET}/{prefix}")
     }
 }

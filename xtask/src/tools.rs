@@ -9,6 +9,7 @@
 //! postgres-13/bin/postgres    from npm, @embedded-postgres; also initdb and pg_ctl, no client programs
 //! garage-2.5.0/bin/garage     from the Cargo registry
 //! wal-e-1.1.1/                a Python environment with wal-e from PyPI
+//! embedded-postgres-18.6.3/   another, with PostgreSQL 18 and all its programs, pg_rewind and pg_amcheck among them
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -29,6 +30,9 @@ pub(crate) const POSTGRES: &[(u32, &str)] = &[
 /// The S3 server the tests talk to.
 pub(crate) const GARAGE: &str = "2.5.0";
 
+/// PostgreSQL 18 with all its programs: npm's packages hold the server alone.
+pub(crate) const WHOLE_POSTGRES: (u32, &str) = (18, "18.6.3");
+
 /// The original of everything.
 pub(crate) const WAL_E: &str = "1.1.1";
 
@@ -46,6 +50,15 @@ pub(crate) fn postgres(tools: &Path, major: u32) -> Option<PathBuf> {
     [system, tools.join(format!("postgres-{major}/bin"))]
         .into_iter()
         .find(|bin| bin.join("postgres").is_file() && bin.join("initdb").is_file())
+}
+
+/// The `bin` folder of [`WHOLE_POSTGRES`].
+pub(crate) fn whole_postgres(tools: &Path) -> Option<PathBuf> {
+    let lib = tools.join(format!("embedded-postgres-{}/lib", WHOLE_POSTGRES.1));
+    let mut environments = std::fs::read_dir(lib).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
+    environments.find_map(|python| {
+        Some(python.join("site-packages/embedded_postgres/pginstall/bin")).filter(|bin| bin.is_dir())
+    })
 }
 
 /// Garage, of the tools folder.

@@ -192,10 +192,16 @@ pub struct Offline {
     pub base: PathBuf,
     /// The archive: a folder with `wal_005`.
     pub archive: PathBuf,
+    /// Every segment that recovery from `base` needs, in order (one timeline only), and its stored size.
+    pub segments: Vec<(String, usize)>,
     /// The query, and what the server answered at the very end.
     pub accounts: &'static str,
     /// What it answered.
     pub sum: String,
+    /// The server itself, stopped.
+    pub primary: PathBuf,
+    /// What it ran with.
+    pub settings: Vec<String>,
 }
 
 /// How much of it there is.
@@ -241,6 +247,8 @@ pub fn make_offline_of(scratch: &Scratch, postgres: &Postgres, lzop: &Path, exte
     }
     server.stop();
     succeed(Command::new("cp").arg("-a").arg(&data).arg(&base));
+    // A stopping server has archived all that it wrote before its last checkpoint.
+    let before = stored(&archive).len();
     for entry in std::fs::read_dir(base.join("pg_wal")).expect("pg_wal") {
         let path = entry.expect("an entry").path();
         if path.is_file() {
@@ -269,7 +277,24 @@ pub fn make_offline_of(scratch: &Scratch, postgres: &Postgres, lzop: &Path, exte
     let accounts = if extent.segments == 0 { ACCOUNTS } else { WORKPLACE_SUMS };
     let sum = server.ask(accounts);
     server.stop();
-    Offline { base, archive, accounts, sum }
+    let segments = stored(&archive).split_off(before);
+    let settings = settings.iter().map(ToString::to_string).collect();
+    Offline { base, archive, segments, accounts, sum, primary: data, settings }
+}
+
+/// The segments of an archive by name, and their stored sizes.
+fn stored(archive: &Path) -> Vec<(String, usize)> {
+    let entries = std::fs::read_dir(archive.join("wal_005")).expect("the archive");
+    let mut segments: Vec<_> = entries
+        .map(|entry| entry.expect("an entry"))
+        .filter_map(|entry| {
+            let name = entry.file_name().to_string_lossy().strip_suffix(".lzo")?.to_owned();
+            Some((name, entry.metadata().expect("its size").len() as usize))
+        })
+        .filter(|(name, _)| name.len() == 24)
+        .collect();
+    segments.sort();
+    segments
 }
 
 /// Tables for work of every kind.
@@ -289,7 +314,7 @@ const WORKPLACE_SUMS: &str = "
 
 /// So many segments of work: many small transactions as pgbench makes them, full-page images, rows that do not fit a
 /// page, records over several segments, half-empty segments, aborts.
-fn work(server: &Server, segments: usize) {
+pub fn work(server: &Server, segments: usize) {
     let mut session = server.connect("postgres").expect("a session");
     let size: i64 = session
         .query_one("select setting::bigint * (case unit when '8kB' then 8192 else 1 end) from pg_settings where name = 'wal_segment_size'", &[])

@@ -49,6 +49,17 @@ pub fn postgres(major: u32) -> Result<Postgres, Missing> {
         .ok_or_else(|| Missing::program(format!("PostgreSQL {major}")))
 }
 
+/// A PostgreSQL of this major with pg_rewind, pg_amcheck and the rest, which npm's packages leave out: 15 (Debian's), 18.
+pub fn whole_postgres(major: u32) -> Result<Postgres, Missing> {
+    let tools = tools::folder(&root());
+    let whole = tools::whole_postgres(&tools).filter(|_| major == tools::WHOLE_POSTGRES.0);
+    whole
+        .or_else(|| tools::postgres(&tools, major))
+        .filter(|bin| bin.join("pg_rewind").is_file())
+        .map(|bin| Postgres::new(major, bin))
+        .ok_or_else(|| Missing::program(format!("pg_rewind {major}")))
+}
+
 /// PostgreSQL 15's pg_waldump, which the packages of npm leave out.
 pub fn pg_waldump() -> Result<PathBuf, Missing> {
     tools::postgres(&tools::folder(&root()), 15)

@@ -32,6 +32,14 @@ pub enum Fault {
     FlipAt(usize),
     /// The answer, so many milliseconds later.
     Late(u64),
+    /// The answer's head and so many bytes of its body, then the connection is reset.
+    ResetAfter(usize),
+    /// The answer, with this header as given (it is added where the server sent none).
+    Header(&'static str, &'static str),
+    /// A listing without the entries whose key contains this.
+    Hide(String),
+    /// A listing with its first entry once more at its end.
+    Repeat,
 }
 
 /// A request as a rule sees it.
@@ -199,13 +207,22 @@ fn serve(shared: &Shared, client: &TcpStream) -> std::io::Result<()> {
     if method != "HEAD" {
         answer.read_to_end(&mut body)?;
     }
-    let whole = body.len();
-    if let Fault::ShortBy(bytes) = fault {
-        body.truncate(whole.saturating_sub(bytes));
+    match &fault {
+        Fault::ShortBy(bytes) => body.truncate(body.len().saturating_sub(*bytes)),
+        Fault::Hide(key) => edit_listing(&mut body, |entries| entries.retain(|entry| !entry.contains(key))),
+        Fault::Repeat => edit_listing(&mut body, |entries| entries.extend(entries.first().cloned())),
+        Fault::Header(name, value) => {
+            answered.retain(|line| !is_header(line, name));
+            answered.push(format!("{name}: {value}"));
+        }
+        _ => {}
+    }
+    if matches!(fault, Fault::ShortBy(_) | Fault::Hide(_) | Fault::Repeat) {
         let length = body.len();
-        answered.retain(|line| !is_header(line, "content-length"));
+        answered.retain(|line| !is_header(line, "content-length") && !is_header(line, "transfer-encoding"));
         answered.push(format!("content-length: {length}"));
     }
+    let whole = body.len();
     if let Fault::FlipAt(at) = fault
         && let Some(byte) = body.get_mut(at)
     {
@@ -217,6 +234,12 @@ fn serve(shared: &Shared, client: &TcpStream) -> std::io::Result<()> {
     client.write_all(b"connection: close\r\n\r\n")?;
     match fault {
         Fault::CutAfter(bytes) => client.write_all(&body[..bytes.min(whole)])?,
+        Fault::ResetAfter(bytes) => {
+            client.write_all(&body[..bytes.min(whole)])?;
+            // Let what was sent arrive: a reset throws away what the other side has not read.
+            std::thread::sleep(Duration::from_millis(20));
+            return reset(client);
+        }
         Fault::StallAfter(bytes) => {
             client.write_all(&body[..bytes.min(whole)])?;
             // Until the client gives up or the test ends.
@@ -236,6 +259,23 @@ fn serve(shared: &Shared, client: &TcpStream) -> std::io::Result<()> {
         _ => client.write_all(&body)?,
     }
     client.shutdown(Shutdown::Both)
+}
+
+/// End a connection as a crashed machine behind a firewall does. The standard library has no word for it; tokio has.
+fn reset(client: &TcpStream) -> std::io::Result<()> {
+    client.set_nonblocking(true)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async { tokio::net::TcpStream::from_std(client.try_clone()?)?.set_zero_linger() })
+}
+
+/// Do something to the entries of a listing.
+fn edit_listing(body: &mut Vec<u8>, edit: impl FnOnce(&mut Vec<String>)) {
+    const END: &str = "</Contents>";
+    let text = String::from_utf8_lossy(body).into_owned();
+    let (Some(first), Some(last)) = (text.find("<Contents>"), text.rfind(END)) else { return };
+    let mut entries: Vec<String> = text[first..last + END.len()].split_inclusive(END).map(String::from).collect();
+    edit(&mut entries);
+    *body = format!("{}{}{}", &text[..first], entries.concat(), &text[last + END.len()..]).into_bytes();
 }
 
 /// Lines up to the empty one.

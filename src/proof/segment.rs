@@ -23,8 +23,11 @@ use crate::pipeline::budget::Budget;
 use crate::pipeline::digest::{Digest, Digesting};
 use crate::pipeline::read::{Reading, Settings};
 use crate::storage::{ObjectId, Store};
+pub use crate::wal::border::{Broken, Joined};
 use crate::wal::page::PageHeader;
-use crate::wal::{self, Carry, Decoder, End, Expect, FaultKind, Kind, Record, Rules, SegmentCheck, SegmentFault, Step};
+
+use crate::wal::border::Joining;
+use crate::wal::{self, Carry, End, Expect, FaultKind, Kind, Record, SegmentCheck, SegmentFault};
 use std::sync::Arc;
 
 /// Told stored bytes as they are read.
@@ -82,15 +85,6 @@ pub struct Proven {
     pub no_answer: bool,
     /// Stored bytes read.
     pub stored_bytes: u64,
-}
-
-/// Where two segments do not belong together, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Broken {
-    /// The page or record that does not fit.
-    pub lsn: Lsn,
-    /// One clause.
-    pub what: String,
 }
 
 /// How one pass over an object ended.
@@ -252,16 +246,7 @@ impl Reader {
     /// any more: until a record that starts at `own` or behind was checked. Only the beginning is asked for.
     pub fn border(&self, wanted: &Wanted, carry: Carry, own: Lsn) -> Border {
         let Some(mut codec) = codec::decoder(wanted.stored) else { return Border::Unknown("no codec".to_owned()) };
-        let rules = Rules {
-            start: carry.lsn,
-            timeline: wanted.name.timeline(),
-            size: wanted.size,
-            system: None,
-            records: true,
-            blocks: false,
-        };
-        let mut decoder = Decoder::resume(rules, &carry);
-        let mut joined = Joined { unchecked_head: 0, crossing: None, carry: None };
+        let mut joining = Joining::new(&carry, wanted.name.timeline(), wanted.size, own);
         let mut reading = self.start(wanted, Settings { range_bytes: 256 << 10, requests: 2 });
         let mut plain = Vec::new();
         while let Some(chunk) = reading.blocking_next() {
@@ -273,30 +258,18 @@ impl Reader {
                     Ok(taken) => rest = rest.get(taken..).unwrap_or_default(),
                     Err(error) => return Border::Unknown(error.to_string()),
                 }
-                let mut input = &plain[..];
-                loop {
-                    match decoder.step(&mut input) {
-                        Ok(Step::NeedMore) => break,
-                        Ok(Step::Record(record)) if record.start >= own => {
-                            joined.unchecked_head = decoder.unchecked_head();
-                            return Border::Whole(joined);
-                        }
-                        Ok(Step::Record(record)) => joined.crossing = Some(record),
-                        Ok(Step::EndOfWal { at }) => {
-                            return Border::Broken(Broken { lsn: at, what: "the WAL ends here".to_owned() });
-                        }
-                        Err(fault) => return Border::Broken(Broken { lsn: fault.lsn, what: fault.what }),
-                    }
+                match joining.push(&plain) {
+                    Ok(None) => {}
+                    Ok(Some(joined)) => return Border::Whole(joined),
+                    Err(broken) => return Border::Broken(broken),
                 }
             }
         }
         if let Err(error) = reading.blocking_finish() {
             return Border::Unknown(Error::from(error).chain());
         }
-        joined.unchecked_head = decoder.unchecked_head();
-        joined.carry = decoder.carry();
-        match joined.carry {
-            Some(_) => Border::Open(joined),
+        match joining.finish() {
+            Some(joined) => Border::Open(joined),
             None => Border::Unknown("it ended before its end".to_owned()),
         }
     }
@@ -315,41 +288,29 @@ pub enum Border {
     Unknown(String),
 }
 
-/// What the carry of the segment before it adds to a segment that was read alone.
-#[derive(Debug)]
-pub struct Joined {
-    /// Bytes at its start that are not checked even so: their record began before anything that was read.
-    pub unchecked_head: u64,
-    /// The record that crossed into it, where it ends in it.
-    pub crossing: Option<Record>,
-    /// Its end, where that is another one now.
-    pub carry: Option<Carry>,
-}
-
-impl Joined {
-    /// Into the facts of the segment, so that they are what they would be had it been read behind the one before.
-    pub fn apply(self, facts: &mut SegmentFacts) {
-        // It was behind another version of the one before it: what crossed is counted.
-        let counted = facts.chained && facts.unchecked_head == 0;
-        facts.chained = true;
-        facts.unchecked_head = self.unchecked_head;
-        if let Some(carry) = self.carry {
-            facts.carry = Some(Box::new(carry));
-        }
-        let Some(record) = self.crossing.filter(|_| !counted) else { return };
-        facts.records += 1;
-        facts.last_record = facts.last_record.or(Some(record.start));
-        let mut first = Watch::default();
-        first.see(&record);
-        for mark in &mut facts.marks {
-            mark.before = first.times.and(mark.before);
-        }
-        facts.times = first.times.and(facts.times);
-        facts.marks.splice(0..0, first.marks);
-        let more = facts.marks.len().saturating_sub(MAX_MARKS);
-        facts.marks.truncate(MAX_MARKS);
-        facts.more_marks += more as u64;
+/// Puts what crossed a border into the facts of the segment behind it, so that they are what they would be had it been
+/// read behind the one before.
+pub fn apply(joined: Joined, facts: &mut SegmentFacts) {
+    // It was behind another version of the one before it: what crossed is counted.
+    let counted = facts.chained && facts.unchecked_head == 0;
+    facts.chained = true;
+    facts.unchecked_head = joined.unchecked_head;
+    if let Some(carry) = joined.carry {
+        facts.carry = Some(Box::new(carry));
     }
+    let Some(record) = joined.crossing.filter(|_| !counted) else { return };
+    facts.records += 1;
+    facts.last_record = facts.last_record.or(Some(record.start));
+    let mut first = Watch::default();
+    first.see(&record);
+    for mark in &mut facts.marks {
+        mark.before = first.times.and(mark.before);
+    }
+    facts.times = first.times.and(facts.times);
+    facts.marks.splice(0..0, first.marks);
+    let more = facts.marks.len().saturating_sub(MAX_MARKS);
+    facts.marks.truncate(MAX_MARKS);
+    facts.more_marks += more as u64;
 }
 
 /// Gathers what matters for recovery while records pass by.

@@ -6,6 +6,7 @@
 //! they matter.
 
 pub mod blocks;
+pub mod border;
 pub mod crc;
 pub mod decoder;
 pub mod page;

@@ -464,7 +464,7 @@ impl Run<'_> {
     fn joined(&mut self, head: Head, joined: JoinedHead) {
         for (index, joined) in joined.done {
             if let Some(facts) = facts_mut(&mut self.found.slots, index) {
-                joined.apply(facts);
+                crate::proof::segment::apply(joined, facts);
             }
         }
         if let Some((index, why)) = joined.end {

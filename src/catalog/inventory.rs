@@ -24,6 +24,11 @@ pub struct Form {
 }
 
 impl Form {
+    /// With its suffix spelled the one way that all but plain files have.
+    pub fn of_suffix(stored: Compression) -> Form {
+        Form { stored, dangling_dot: false }
+    }
+
     fn of(key: &ObjectKey, stored: Compression) -> Form {
         Form { stored, dangling_dot: stored == Compression::Plain && key.as_str().ends_with('.') }
     }

@@ -12,7 +12,7 @@ use crate::proof::ledger::{Identity, Ledger};
 use crate::proof::survey::Survey;
 use crate::storage::Store;
 use crate::storage::open::{self, StoreSettings};
-use crate::storage::retry::RetryPolicy;
+use crate::storage::retry::{Counters, RetryPolicy};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use std::cell::OnceCell;
@@ -186,11 +186,39 @@ impl Context {
         self.open(self.global.deadline.or(Some(deadline))).await
     }
 
+    /// The same for somebody who has waited for so long already.
+    pub async fn store_after(&self, waited: Duration, deadline: Duration) -> Answer<Arc<dyn Store>> {
+        let left = self.global.deadline.unwrap_or(deadline).saturating_sub(waited);
+        // Once it must be asked, to say what is wrong.
+        self.open(Some(left.max(Duration::from_secs(1)))).await
+    }
+
+    /// For who feeds a server as long as it recovers: it never gives up for good, and notices soon that the store is back.
+    pub async fn store_to_feed_from(&self, counters: Arc<Counters>) -> Answer<Arc<dyn Store>> {
+        let hasty = RetryPolicy::within(Duration::ZERO);
+        let retry = RetryPolicy { deadline: None, attempts: RetryPolicy::default().attempts, ..hasty };
+        self.open_with(StoreSettings { retry, counters, ..StoreSettings::default() }).await
+    }
+
+    /// `--deadline`, where it was given.
+    pub fn deadline(&self) -> Option<Duration> {
+        self.global.deadline
+    }
+
+    /// The environment.
+    pub fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
     async fn open(&self, deadline: Option<Duration>) -> Answer<Arc<dyn Store>> {
-        let config = self.config()?;
         let retry = deadline.map_or_else(RetryPolicy::default, RetryPolicy::within);
+        self.open_with(StoreSettings { retry, ..StoreSettings::default() }).await
+    }
+
+    async fn open_with(&self, settings: StoreSettings) -> Answer<Arc<dyn Store>> {
+        let config = self.config()?;
         let location = config.location()?;
-        let settings = StoreSettings { retry, ..config.store_settings(&location)? };
+        let settings = StoreSettings { s3: config.store_settings(&location)?.s3, ..settings };
         let resolved = open::resolve(&location, &settings).await?;
         for place in &resolved.passed_over {
             tracing::info!("{place} holds no archive, {} does: the prefix can mean both", resolved.location);

@@ -13,6 +13,7 @@ pub mod console;
 pub mod context;
 pub mod docs;
 pub mod exit;
+pub mod feeding;
 pub mod files;
 pub mod logging;
 pub mod progress;
@@ -24,6 +25,8 @@ pub use context::Context;
 use crate::commands;
 use crate::commands::config_check::Step;
 use crate::error::{Answer, Class, Code, Error};
+use crate::feed::client::What;
+use crate::feed::detach;
 use crate::feed::mode::Mode;
 use crate::layout::WalFile;
 use crate::proof::facts::{Forgetful, Level, Memory};
@@ -44,6 +47,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Call {
     verb: Verb,
     context: Context,
+    argv: Vec<OsString>,
+    /// What a feeder already said to a wal-fetch.
+    asked: Option<feeding::Asked>,
 }
 
 /// Parse argv and start logging. `Err` is an exit code: help was printed, or the line is wrong.
@@ -67,13 +73,19 @@ pub fn prepare(argv: Vec<OsString>, environment: Environment) -> Result<Call, u8
     };
     let context = Context::new(cli.global, flags, environment);
     logging::start(&context);
-    Ok(Call { verb: cli.verb, context })
+    Ok(Call { verb: cli.verb, context, argv, asked: None })
 }
 
 impl Call {
+    /// With what a feeder already said.
+    #[must_use]
+    pub fn having_asked(self, asked: Option<feeding::Asked>) -> Call {
+        Call { asked, ..self }
+    }
+
     /// The runtime this verb needs: one thread where little is done at once, all cores where much is.
     pub fn runtime(&self) -> Answer<tokio::runtime::Runtime> {
-        let mut builder = match self.verb.heavy() {
+        let mut builder = match self.verb.heavy() || detach::is_feeder(&self.argv) {
             false => tokio::runtime::Builder::new_current_thread(),
             true => tokio::runtime::Builder::new_multi_thread(),
         };
@@ -85,6 +97,9 @@ impl Call {
 
     /// Run the verb to its exit code. Errors are printed here and nowhere else.
     pub async fn run(self) -> u8 {
+        if let (Verb::WalFetch(args), true) = (&self.verb, detach::is_feeder(&self.argv)) {
+            return feeding::run(&self.context, args, &self.argv).await;
+        }
         match self.dispatch().await {
             Ok(code) => code,
             Err(error) => self.fail(&error),
@@ -291,14 +306,42 @@ impl Call {
 
     async fn wal_fetch(&self, args: &args::wal_fetch::Args) -> Answer<u8> {
         let context = &self.context;
+        if let Some(asked) = &self.asked {
+            asked.told.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+            asked.told.notes.iter().for_each(|note| tracing::info!("{note}"));
+            match &asked.told.what {
+                What::Delivered => return Ok(exit::OK),
+                What::Absent => return Ok(args.absent_exit),
+                What::Refused(error) => return Err(Error::new(error.code(), error.what())),
+                What::Alone { why, .. } => {
+                    why.iter().for_each(|why| tracing::debug!("fetched without the feeder: {why}"));
+                }
+            }
+        }
         context.warn()?;
         let options = args.options(jiff::Timestamp::now())?;
         let mode = args.mode();
-        let store = context.store_within(args::wal_fetch::DEADLINE).await?;
-        let report = commands::wal_fetch::run(&*store, &options, &mode).await?;
+        if let Some(asked) = &self.asked {
+            let parallel = context.config()?.count(config::Id::WALG_DOWNLOAD_CONCURRENCY)?;
+            asked.start_feeder(&self.argv, args, &mode, parallel);
+        }
+        // What was waited for the feeder counts.
+        let waited = self.asked.as_ref().map_or(Duration::ZERO, feeding::Asked::waited);
+        let store = context.store_after(waited, args::wal_fetch::DEADLINE).await?;
+        let mut report = commands::wal_fetch::run(&*store, &options, &mode).await?;
+        if let (Some(asked), commands::wal_fetch::Outcome::Delivered { .. }) = (&self.asked, &report.outcome) {
+            asked.report(report.segment.take().and_then(|segment| segment.carry));
+        }
         report.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         report.notes.iter().for_each(|note| tracing::info!("{note}"));
         tracing::debug!("asked by {} ({})", report.who.words(), report.because);
+        if let Some(unchecked) = &report.unchecked {
+            // A person looks at this one file; a server brings the next one.
+            match mode.transient {
+                true => tracing::debug!("not checked, as it takes the neighbouring segments: {unchecked}"),
+                false => tracing::info!("not checked, as it takes the neighbouring segments: {unchecked}"),
+            }
+        }
         if context.format() == args::Format::Json {
             context.console().print(&render::document("wal-r.wal-fetch", 1, &report)?)?;
         }

@@ -79,6 +79,14 @@ impl Landing {
         Ok(Writer { file, destination: self.destination.clone() })
     }
 
+    /// Copy a whole file of this size into it; the kernel does, where it can.
+    pub fn fill_from(&self, source: &mut File, size: u64) -> Answer<()> {
+        io::copy(source, &mut &self.file).map(drop).map_err(|cause| {
+            let written = self.file.metadata().map_or(0, |file| file.blocks().saturating_mul(512));
+            write_failed(&cause, &self.destination, Some(size), written)
+        })
+    }
+
     /// Begin again with an empty file: what came was no good.
     pub fn restart(&mut self) -> Answer<()> {
         self.file.set_len(0).and_then(|()| self.file.rewind()).map_err(|cause| {
@@ -133,7 +141,7 @@ impl Writer {
 }
 
 /// Open and lock one slot. `None`: somebody else has it. With `create` unset also when there is none.
-fn take(path: &Path, mode: Mode, create: bool) -> rustix::io::Result<Option<File>> {
+pub(super) fn take(path: &Path, mode: Mode, create: bool) -> rustix::io::Result<Option<File>> {
     let mut flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     flags.set(OFlags::CREATE, create);
     // Again when the file was renamed or removed between opening and locking: then the lock is on another file.

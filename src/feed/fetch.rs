@@ -1,13 +1,15 @@
-//! `wal-fetch`: one validated file for PostgreSQL.
+//! One validated file for PostgreSQL, asked of the store.
 //!
 //! In: a name PostgreSQL asks for, a destination, who asks ([`Mode`]). Out: the file under its name, whole and checked, or
-//! one of the other three answers. Never: asks for a name no archive holds; takes anything but the store's own word for
+//! one of the other three answers. For a fetch by itself and for the feeder. Never: asks for a name no archive holds; takes anything but the store's own word for
 //! absence; hands over what does not validate, or a parent's segment in place of its child's.
 //!
 //! **What it costs.** One GET of `NAME.lzo`, the likeliest form. Only when the store says that there is none, one listing:
 //! of the name, for a segment of its timeline from the segment before it on, which shows every other stored form, near
-//! misses, what lies behind, and how old the newest one is. So 1 request for a file, 2 for a miss; and absence is said
-//! only when a GET and a listing agree on it, because a listing alone may be stale.
+//! misses, what lies behind, and how old the newest one is. So 1 request for a file, 2 for a miss; and //! absence is said
+//! only when a GET and a listing agree on it, because a listing alone may be stale. Who asks for the same file again and
+//! again may bring the listing along ([`Options::seen`]), as long as it is young: then a miss is 1 request. A segment of a
+//! timeline that, by its history, began only behind it was never there: 0 requests.
 //!
 //! **Gaps.** An absent segment is the end of the archive, unless the same timeline goes on behind it, or a history in the
 //! server's WAL directory says that the way to its target leaves this timeline only later. PostgreSQL asks for the
@@ -15,18 +17,18 @@
 //! segment at or behind a switch point, the child's is not in its hands. If it is not in the archive either, handing over
 //! the parent's would let it replay past the fork.
 
+use super::deliver::Landing;
+use super::mode::{Mode, Who};
+use super::pull::pull;
 use crate::catalog::inventory::{Form, InventoryBuilder, StoredFile, order_of_trial};
 use crate::catalog::{Inventory, scan};
 use crate::error::{Answer, Class, Code, Error, Verdict};
-use crate::feed::deliver::Landing;
-use crate::feed::mode::{Mode, Who};
-use crate::feed::pull::pull;
 use crate::layout::{self, Compression, ObjectKey, WalFile};
 use crate::pg::history::TimelineHistory;
 use crate::pg::label::BackupHistoryFile;
-use crate::pg::{SegmentName, SegmentSize, TargetTimeline, TimelineId};
+use crate::pg::{Lsn, SegmentName, SegmentSize, TimelineId};
 use crate::storage::{ByteRange, Depth, Got, Listed, Store, StoreError, StoreErrorKind};
-use crate::wal::segment::{Expect, Level};
+use crate::wal::segment::{Expect, Level, SegmentReport};
 use futures::TryStreamExt;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -49,9 +51,11 @@ pub struct Options {
     /// What a gap means; `None`: by who asks.
     pub on_gap: Option<OnGap>,
     /// The form a segment is asked for first.
-    pub likely: Compression,
+    pub likely: Form,
     /// The present, for the age of the newest segment.
     pub now: jiff::Timestamp,
+    /// What a listing showed a moment ago, for this very file. It stands in for another one when a GET says absent.
+    pub seen: Option<Around>,
 }
 
 /// What a gap means.
@@ -78,6 +82,14 @@ pub struct Report {
     pub notes: Vec<String>,
     /// What people should act on.
     pub warnings: Vec<String>,
+    /// What could not be checked of it, because it takes the segment before it.
+    pub unchecked: Option<String>,
+    /// What the check of a segment found.
+    #[serde(skip)]
+    pub segment: Option<Box<SegmentReport>>,
+    /// What the listing showed that an absence was said by.
+    #[serde(skip)]
+    pub seen: Option<Around>,
 }
 
 /// The two answers that are no failures.
@@ -102,7 +114,7 @@ pub fn name(text: &str) -> Answer<WalFile> {
 
 /// Fetch it. `Err` is a failure for the exit code's table; a gap is one only where recovery must stop.
 pub async fn run(store: &dyn Store, options: &Options, mode: &Mode) -> Answer<Report> {
-    let mut fetch = Fetch { store, options, mode, notes: Vec::new(), warnings: Vec::new() };
+    let mut fetch = Fetch { store, options, mode, notes: Vec::new(), warnings: Vec::new(), segment: None, seen: None };
     if let Some(trouble) = &mode.control_trouble {
         fetch.warnings.push(format!("the system identifier is not checked: {trouble}"));
     }
@@ -112,7 +124,8 @@ pub async fn run(store: &dyn Store, options: &Options, mode: &Mode) -> Answer<Re
         WalFile::History(timeline) => fetch.history(*timeline).await?,
         WalFile::BackupHistory(name, offset) => fetch.backup_history((*name, *offset)).await?,
     };
-    let Fetch { notes, warnings, .. } = fetch;
+    let Fetch { notes, warnings, segment, seen, .. } = fetch;
+    let unchecked = segment.as_deref().and_then(unchecked);
     Ok(Report {
         file: options.file.to_string(),
         who: mode.who,
@@ -120,7 +133,24 @@ pub async fn run(store: &dyn Store, options: &Options, mode: &Mode) -> Answer<Re
         outcome,
         notes,
         warnings,
+        unchecked,
+        segment,
+        seen,
     })
+}
+
+/// What a segment leaves unchecked at its borders, in words.
+pub fn unchecked(report: &SegmentReport) -> Option<String> {
+    let head = (report.unchecked_head > 0).then(|| {
+        format!("its first {} bytes belong to a record that began in the segment before it", report.unchecked_head)
+    });
+    let tail = (report.unchecked_tail > 0)
+        .then(|| format!("its last {} bytes to one that ends in the segment behind it", report.unchecked_tail));
+    match (head, tail) {
+        (Some(head), Some(tail)) => Some(format!("{head}, {tail}")),
+        (Some(one), None) | (None, Some(one)) => Some(one),
+        (None, None) => None,
+    }
 }
 
 struct Fetch<'a> {
@@ -129,11 +159,14 @@ struct Fetch<'a> {
     mode: &'a Mode,
     notes: Vec<String>,
     warnings: Vec<String>,
+    segment: Option<Box<SegmentReport>>,
+    seen: Option<Around>,
 }
 
-/// What one listing shows around a segment.
-struct Around {
-    /// Its stored forms, those of `.partial`, what is before and behind it.
+/// What one listing shows around a file.
+#[derive(Debug, Clone, Default)]
+pub struct Around {
+    /// Its stored forms; for a segment also those of `.partial`, and what is before and behind it.
     inventory: Inventory,
     /// The newest segment of the timeline before it, among those listed.
     before: Option<(SegmentName, Option<jiff::Timestamp>)>,
@@ -145,11 +178,16 @@ struct Around {
 
 impl Fetch<'_> {
     async fn segment(&mut self, name: SegmentName) -> Answer<Outcome> {
+        if let Some(begin) = self.before_its_timeline(name) {
+            self.notes
+                .push(format!("{name} was never there: timeline {} begins at {begin}, behind it", name.timeline()));
+            return Ok(Outcome::Absent);
+        }
         if let Some(fork) = self.fork(name).await? {
             return self.gap(fork);
         }
         let expect = self.expect(name, false);
-        let first = Form { stored: self.options.likely, dangling_dot: false };
+        let first = self.options.likely;
         let mut damaged = None;
         if let Some(got) = self.get(&first.key(name)).await? {
             match self.deliver(got, first.stored, expect).await {
@@ -158,7 +196,10 @@ impl Fetch<'_> {
                 Err(error) => return Err(error),
             }
         }
-        let mut around = self.around(name).await?;
+        let mut around = match self.options.seen.clone().filter(|_| damaged.is_none()) {
+            Some(seen) => seen,
+            None => self.around(name).await?,
+        };
         if damaged.is_none() && self.was_overtaken(name, &around) {
             tokio::time::sleep(OVERTAKEN_WAIT).await;
             around = self.around(name).await?;
@@ -176,7 +217,18 @@ impl Fetch<'_> {
         if let Some(outcome) = self.any_form(&forms, expect, damaged).await? {
             return Ok(outcome);
         }
-        self.missing(name, &around).await
+        let outcome = self.missing(name, &around).await;
+        self.seen = Some(around);
+        outcome
+    }
+
+    /// Where the segment's timeline began, when that is behind the segment by the history that the server keeps.
+    fn before_its_timeline(&self, name: SegmentName) -> Option<Lsn> {
+        let known = self.mode.histories.iter().find(|known| known.timeline() == name.timeline())?;
+        let begin = known.begin()?;
+        // Names depend on the size: only where it is known.
+        let size = self.mode.control.as_ref()?.segment_size;
+        (begin.segment(size) > name.number(size).ok()?).then_some(begin)
     }
 
     async fn partial(&mut self, name: SegmentName) -> Answer<Outcome> {
@@ -257,7 +309,7 @@ impl Fetch<'_> {
         parse: impl Fn(&[u8]) -> Answer<T>,
         listed: impl Fn(&Inventory) -> Option<Vec<StoredFile>>,
     ) -> Answer<(Outcome, Option<T>)> {
-        let likely = Form { stored: self.options.likely, dangling_dot: false };
+        let likely = self.options.likely;
         let mut forms = vec![(likely.key(self.options.file), likely.stored)];
         let mut damaged = None;
         let mut looked = false;
@@ -292,7 +344,12 @@ impl Fetch<'_> {
                 };
             }
             looked = true;
-            let found = listed(&self.list_name(&self.options.file).await?).unwrap_or_default();
+            let around = match self.options.seen.clone().filter(|_| damaged.is_none()) {
+                Some(seen) => seen,
+                None => Around { inventory: self.list_name(&self.options.file).await?, ..Around::default() },
+            };
+            let found = listed(&around.inventory).unwrap_or_default();
+            self.seen = Some(around);
             let tried = damaged.is_some().then(|| likely.key(self.options.file));
             forms.extend(found.into_iter().map(|form| (form.object.key, form.stored)));
             forms.retain(|(key, _)| Some(key) != tried.as_ref());
@@ -329,7 +386,9 @@ impl Fetch<'_> {
                 report.odd_bytes
             ));
         }
-        Ok(Outcome::Delivered { object, bytes: report.size.bytes() })
+        let bytes = report.size.bytes();
+        self.segment = Some(Box::new(report));
+        Ok(Outcome::Delivered { object, bytes })
     }
 
     fn expect(&self, name: SegmentName, partial: bool) -> Expect {
@@ -437,7 +496,7 @@ impl Fetch<'_> {
         let size = self.size();
         let Ok(number) = name.number(size) else { return Ok(None) };
         // A way that the server follows, and that leaves this timeline only behind this segment.
-        for way in self.ways() {
+        for way in self.mode.ways() {
             let Some(span) = way.span(timeline) else { continue };
             let Some(end) = span.end.filter(|_| way.segment_owner(number, size) == timeline) else { continue };
             return Ok(Some(format!(
@@ -469,7 +528,7 @@ impl Fetch<'_> {
         }
         let size = self.size();
         let Ok(number) = name.number(size) else { return Ok(None) };
-        for way in self.ways() {
+        for way in self.mode.ways() {
             let owner = way.segment_owner(number, size);
             if !way.contains(name.timeline()) || owner <= name.timeline() {
                 continue;
@@ -495,18 +554,6 @@ impl Fetch<'_> {
             return Ok(Some(Error::new(Code::GapFork, what).on(name)));
         }
         Ok(None)
-    }
-
-    /// The histories that recovery may be following, by its settings; the ones it has fetched are in its WAL directory.
-    fn ways(&self) -> impl Iterator<Item = &TimelineHistory> {
-        let wanted = self.mode.target.timeline;
-        let start = self.mode.control.as_ref().map(|control| control.timeline);
-        self.mode.histories.iter().filter(move |way| match wanted {
-            TargetTimeline::Number(number) => way.timeline() == number,
-            TargetTimeline::Current => Some(way.timeline()) == start,
-            // A history that does not lead on from where the server is, is left over from another life.
-            TargetTimeline::Latest => start.is_none_or(|start| way.contains(start)),
-        })
     }
 
     /// The history of a timeline in the archive, when it is there and readable.

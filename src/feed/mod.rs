@@ -1,10 +1,23 @@
-//! Keeps PostgreSQL fed: who is asking, and later what it will ask for next.
+//! Keeps PostgreSQL fed: one validated file for each question, and what it will ask for next.
 //!
-//! In: the data directory that a restore_command runs in. Out: [`Mode`]. Never: writes a file
-//! under its final name before it is whole.
+//! In: the data directory that a restore_command runs in, a store. Out: files under the names PostgreSQL gave, the four
+//! answers. Never: writes a file under its final name before it is whole; says "not there" by anything but the store's word.
+//!
+//! [`fetch`] alone serves a question from the store: [`mode`] says who asks, [`pull`] reads and checks, [`deliver`] gives
+//! the name. The [`feeder`] does the same ahead of time: [`ahead`] knows what comes next, [`window`] how much of it,
+//! [`spool`] where it waits; [`client`] and [`protocol`] are how a wal-fetch gets it; [`status`] tells how it goes.
 
+pub mod ahead;
+pub mod client;
 pub mod deliver;
+pub mod detach;
+pub mod feeder;
+pub mod fetch;
 pub mod mode;
+pub mod protocol;
 pub mod pull;
+pub mod spool;
+pub mod status;
+pub mod window;
 
 pub use mode::{Mode, Who};

@@ -114,6 +114,18 @@ impl Mode {
     pub fn server_guards_its_target(&self) -> bool {
         self.target.set && self.version.is_some_and(PgVersion::refuses_to_miss_its_target)
     }
+
+    /// The histories that recovery may be following, by its settings; the ones it has fetched are in its WAL directory.
+    pub fn ways(&self) -> impl Iterator<Item = &TimelineHistory> {
+        let wanted = self.target.timeline;
+        let start = self.control.as_ref().map(|control| control.timeline);
+        self.histories.iter().filter(move |way| match wanted {
+            TargetTimeline::Number(number) => way.timeline() == number,
+            TargetTimeline::Current => Some(way.timeline()) == start,
+            // A history that does not lead on from where the server is, is left over from another life.
+            TargetTimeline::Latest => start.is_none_or(|start| way.contains(start)),
+        })
+    }
 }
 
 /// The directory we run in, or the one whose WAL directory the destination is in.

@@ -33,7 +33,7 @@ pub struct Args {
     backups: Backups,
 
     /// Stored bytes to read at most: 500M, 20G. What is left unread is no OK
-    #[arg(long, value_name = "BYTES", value_parser = bytes, help_heading = "What it may cost")]
+    #[arg(long, value_name = "BYTES", value_parser = super::bytes, help_heading = "What it may cost")]
     budget_bytes: Option<u64>,
     /// How long to read at most: 30m, 2h. What is left unread is no OK
     #[arg(long, value_name = "TIME", value_parser = super::duration, help_heading = "What it may cost")]
@@ -124,23 +124,6 @@ fn age(text: &str) -> Result<Duration, String> {
     Duration::try_from(time).map_err(|_| wrong())
 }
 
-/// Bytes with a unit: `500000000`, `500M`, `20GiB`. Units are powers of 1024.
-fn bytes(text: &str) -> Result<u64, String> {
-    let wrong = || format!("not a number of bytes: {text:?}; write 500M, 20G");
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = text.get(digits.len()..).unwrap_or_default().to_ascii_uppercase();
-    let shift = match unit.trim_end_matches('B').trim_end_matches('I') {
-        "" => 0,
-        "K" => 10,
-        "M" => 20,
-        "G" => 30,
-        "T" => 40,
-        _ => return Err(wrong()),
-    };
-    let number: u64 = digits.trim().parse().map_err(|_| wrong())?;
-    number.checked_mul(1 << shift).ok_or_else(wrong)
-}
-
 /// A share: `5%`, `0.05`.
 fn share(text: &str) -> Result<f64, String> {
     let (number, whole) = text.strip_suffix('%').map_or((text, 1.0), |number| (number, 100.0));
@@ -217,10 +200,10 @@ mod tests {
         for (text, count) in
             [("0", 0), ("500M", 500 << 20), ("20G", 20 << 30), ("20GiB", 20 << 30), ("1kb", 1 << 10), ("1T", 1 << 40)]
         {
-            assert_eq!(bytes(text), Ok(count), "{text}");
+            assert_eq!(crate::cli::args::bytes(text), Ok(count), "{text}");
         }
         for text in ["", "M", "1.5G", "1X", "99999999999T", "-1"] {
-            assert!(bytes(text).is_err(), "{text}");
+            assert!(crate::cli::args::bytes(text).is_err(), "{text}");
         }
         for (text, value) in [("5%", 0.05), ("0.05", 0.05), ("100%", 1.0), ("0", 0.0)] {
             assert_eq!(share(text), Ok(value), "{text}");

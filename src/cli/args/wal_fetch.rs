@@ -2,6 +2,7 @@
 //!
 //! In: argv. Out: [`Options`](crate::commands::wal_fetch::Options), and who asks. Never: asks a store.
 
+use crate::catalog::inventory::Form;
 use crate::cli::exit;
 use crate::commands::wal_fetch::{OnGap, Options, name};
 use crate::error::Answer;
@@ -45,7 +46,13 @@ pub struct Args {
     /// The exit code for "not in the archive", 1 to 125
     #[arg(long, value_name = "N", default_value_t = exit::ABSENT, value_parser = clap::value_parser!(u8).range(1..=125))]
     pub absent_exit: u8,
-    /// WAL-E's flag; looking ahead needs no setting
+    /// Most that waits on disk, fetched ahead: 256M, 1G. Default 256 MiB; 0 looks at nothing ahead
+    #[arg(long, value_name = "BYTES", value_parser = super::bytes)]
+    pub spool_bytes: Option<u64>,
+    /// Write metrics of the recovery there every second, as Prometheus' textfile collector takes them
+    #[arg(long, value_name = "FILE")]
+    pub status_file: Option<PathBuf>,
+    /// WAL-E's flag: 0 looks at nothing ahead; how far else is measured
     #[arg(short = 'p', long, hide = true, value_name = "N")]
     prefetch: Option<u32>,
 }
@@ -98,19 +105,30 @@ impl Args {
                 GapMeans::Stop => OnGap::Stop,
                 GapMeans::Absent => OnGap::Absent,
             }),
-            likely: Compression::Lzo,
+            likely: Form::of_suffix(Compression::Lzo),
             now,
+            seen: None,
+        })
+    }
+
+    /// Is anything to be fetched ahead?
+    pub fn looks_ahead(&self) -> bool {
+        self.prefetch != Some(0) && self.spool_bytes != Some(0)
+    }
+
+    /// What `--mode` said.
+    pub fn forced(&self) -> Option<Who> {
+        self.mode.map(|mode| match mode {
+            AskedBy::PointInTime => Who::PointInTime,
+            AskedBy::Standby => Who::Standby,
+            AskedBy::Rewind => Who::Rewind,
+            AskedBy::Manual => Who::Other,
         })
     }
 
     /// Who asks; also for names that are none, because the exit code depends on it.
     pub fn mode(&self) -> Mode {
-        let forced = self.mode.map(|mode| match mode {
-            AskedBy::PointInTime => Who::PointInTime,
-            AskedBy::Standby => Who::Standby,
-            AskedBy::Rewind => Who::Rewind,
-            AskedBy::Manual => Who::Other,
-        });
+        let forced = self.forced();
         let file = self.name.parse().unwrap_or(WalFile::History(TimelineId::FIRST));
         Mode::find(Path::new("."), &file, &self.destination, forced)
     }

@@ -178,8 +178,8 @@ settings! {
     WALE_RETRIES [] Count(0), RETRIES, "100", "how often WAL-E tried a request";
 
     // Reading
-    WALG_DOWNLOAD_CONCURRENCY [] Count(1), By("backup-fetch"), "by this machine's cores", "how many partitions are fetched at once";
-    WALG_PREFETCH_DIR [] Path, Later("wal-fetch looking ahead"), "beside the destination", "where segments wait that were fetched ahead";
+    WALG_DOWNLOAD_CONCURRENCY [] Count(1), By("backup-fetch, wal-fetch"), "by this machine's cores; wal-fetch: 10", "how many objects are fetched at once; wal-fetch: 1 looks at nothing ahead";
+    WALG_PREFETCH_DIR [] Path, By("wal-fetch"), "beside the destination", "where segments wait that were fetched ahead";
     WALG_NETWORK_RATE_LIMIT [] Count(1), Later("a rate limit"), "none", "bytes per second";
     WALG_FETCH_TARGET_USER_DATA [] Text, Later("WAL-G's user data"), "", "choose the base backup with this user data";
     WALG_TARGET_STORAGE [] Text, FAILOVER, "", "which of several stores";
@@ -201,7 +201,7 @@ settings! {
     WALG_TAR_DISABLE_FSYNC [] Switch, Needless("each file system is synced once, at the end"), "false", "extract without fsync";
     WALG_USE_REVERSE_UNPACK [] Switch, Later("delta backups"), "false", "apply a delta chain newest first";
     WALG_SKIP_REDUNDANT_TARS [] Switch, Later("delta backups"), "false", "leave out partitions that newer ones replace";
-    WALG_USE_WAL_DELTA [] Switch, Later("wal-fetch looking ahead"), "false", "read changed pages ahead";
+    WALG_USE_WAL_DELTA [] Switch, Needless("from 15 on the server itself reads the pages ahead"), "false", "read changed pages ahead";
     WALG_INTEGRITY_MAX_DELAYED_WALS [] Count(0), By("wal-verify"), "0", "how many segments may still be on their way";
     WALG_DAEMON_WAL_UPLOAD_TIMEOUT [] Time, Writing, "60s", "of WAL-G's daemon";
     PGDATA [] Path, DATABASE, "", "the data directory";

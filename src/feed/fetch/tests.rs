@@ -3,7 +3,7 @@
 use super::*;
 use crate::pg::control::ControlFile;
 use crate::pg::version::PgVersion;
-use crate::pg::{Lsn, SystemId};
+use crate::pg::{Lsn, SystemId, TargetTimeline};
 use crate::storage::memory::MemoryStore;
 use crate::storage::retry::{RetryPolicy, Retrying};
 use crate::testing::faulty::{Call, Fault, FaultPlan, FaultyStore, hasty};
@@ -88,8 +88,9 @@ impl Case {
             destination: self.directory.path().join("RECOVERYXLOG"),
             check: self.check,
             on_gap: self.on_gap,
-            likely: Compression::Lzo,
+            likely: Form::of_suffix(Compression::Lzo),
             now: self.now,
+            seen: None,
         };
         // Waiting for a body, the checking thread keeps a paused clock from going on by itself.
         let paused = self.now != jiff::Timestamp::UNIX_EPOCH;

@@ -1,0 +1,94 @@
+use super::*;
+use crate::pg::Lsn;
+use crate::storage::memory::MemoryStore;
+
+const SIZE: SegmentSize = SegmentSize::DEFAULT;
+
+fn name(text: &str) -> SegmentName {
+    text.parse().unwrap()
+}
+
+fn timeline(number: u32) -> TimelineId {
+    TimelineId::new(number).unwrap()
+}
+
+/// Timeline 2 leaves 1 within segment 5, timeline 3 leaves 2 at the very start of segment 8.
+fn three() -> TimelineHistory {
+    let at = |segment: u64, more: u64| Lsn(segment * SIZE.bytes() + more);
+    let two = TimelineHistory::child_of(timeline(1), None, at(5, 100), timeline(2));
+    TimelineHistory::child_of(timeline(2), Some(&two), at(8, 0), timeline(3))
+}
+
+#[test]
+fn the_way_leads_through_switch_points() {
+    let way = three();
+    let mut at = name("000000010000000000000003");
+    let mut all = Vec::new();
+    for _ in 0..7 {
+        let next = next(&way, at, SIZE).unwrap();
+        assert_eq!(before(&way, next, SIZE), Some(at), "and back");
+        (at, all) = (next, [all, vec![next.to_string()[7..].to_owned()]].concat());
+    }
+    assert_eq!(
+        all,
+        [
+            "10000000000000004",
+            "20000000000000005",
+            "20000000000000006",
+            "20000000000000007",
+            "30000000000000008",
+            "30000000000000009",
+            "3000000000000000A"
+        ]
+    );
+    // Who is on the child already never goes back to the parent.
+    assert_eq!(next(&way, name("000000020000000000000003"), SIZE), Some(name("000000020000000000000004")));
+    assert_eq!(next(&way, name("FFFFFFFFFFFFFFFF000000FF"), SIZE), None, "the end of all WAL");
+}
+
+async fn listed(store: &MemoryStore, from: &str) -> Listing {
+    Listing::read(store, name(from), SIZE).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_listing_shows_what_is_stored_and_where_it_ends() {
+    let store = MemoryStore::new();
+    for key in [
+        "000000010000000000000001.lzo",
+        "000000010000000000000002.lzo",
+        "000000010000000000000003.zst",
+        "000000010000000000000003.lzo",
+        "000000010000000000000003.00000028.backup.lzo",
+        "000000010000000000000005.lzo",
+        "000000010000000000000006.partial.lzo",
+        "000000010000000000000007.lzo.tmp",
+        "000000020000000000000001.lzo",
+    ] {
+        store.insert(&format!("wal_005/{key}"), vec![1]);
+    }
+    let listing = listed(&store, "000000010000000000000002").await;
+    let names: Vec<String> = listing.forms.keys().map(ToString::to_string).collect();
+    assert_eq!(names, ["000000010000000000000002", "000000010000000000000003", "000000010000000000000005"]);
+    assert_eq!(listing.forms[&name("000000010000000000000003")].stored.suffix(), "lzo", "what this build decodes");
+    let mut map = Map::default();
+    let now = listing.at;
+    map.add(listing);
+    let known = |number: u64, now| map.known(name(&format!("00000001{number:016X}")), now);
+    assert_eq!(known(1, now), Known::Unlisted, "before its beginning");
+    assert!(matches!(known(3, now), Known::Stored(_)));
+    assert_eq!(known(4, now), Known::NotShown);
+    assert_eq!(known(6, now), Known::NotShown);
+    // After a while it is worth a request to look again.
+    assert_eq!(known(6, now + ANEW), Known::Unlisted);
+    assert!(matches!(known(3, now + ANEW), Known::Stored(_)));
+    let way = TimelineHistory::without_file(timeline(1));
+    assert_eq!(map.distance(&way, name("000000010000000000000002"), SIZE), Some((1, false)), "up to the gap");
+    assert_eq!(map.distance(&way, name("000000010000000000000003"), SIZE), Some((0, false)));
+    assert_eq!(map.distance(&way, name("000000020000000000000003"), SIZE), None);
+
+    // One that arrived since makes the listing old; one that it shows does not.
+    map.outdated(name("000000010000000000000005"));
+    assert!(matches!(map.known(name("000000010000000000000005"), now), Known::Stored(_)));
+    map.outdated(name("000000010000000000000006"));
+    assert_eq!(map.known(name("000000010000000000000005"), now), Known::Unlisted);
+}

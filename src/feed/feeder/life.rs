@@ -1,0 +1,121 @@
+//! When a feeder goes.
+//!
+//! In: the data directory, the spool, the time. Out: [`Why`]. Never: outlives the server it feeds by more than a moment;
+//! goes while a recovery still asks.
+
+use super::Settings;
+use futures::StreamExt;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::OwnedFd;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Without a server whose end can be seen, nobody asking for so long is the end.
+const ALONE: Duration = Duration::from_secs(60);
+
+/// Why it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// The server is gone.
+    Server,
+    /// The server is not in recovery any more.
+    Recovered,
+    /// Nobody asked for long.
+    Idle,
+    /// A signal, or the program around it.
+    Told,
+    /// It was asked with other settings.
+    Settings,
+    /// The spool's folder is another one, or gone.
+    Replaced,
+}
+
+impl Why {
+    /// For the log.
+    pub fn words(self) -> &'static str {
+        match self {
+            Why::Server => "the server is gone",
+            Why::Recovered => "the recovery is over",
+            Why::Idle => "nobody has asked for long",
+            Why::Told => "it was told to",
+            Why::Settings => "the settings are others now",
+            Why::Replaced => "the spool was replaced",
+        }
+    }
+}
+
+/// What is watched.
+#[derive(Debug)]
+pub(super) struct Life {
+    /// Signal files, one of which is there during recovery. Empty where that says nothing.
+    signs: Vec<PathBuf>,
+    server: Option<OwnedFd>,
+    folder: PathBuf,
+    identity: Option<(u64, u64)>,
+    idle: Duration,
+    signals: Vec<Signal>,
+}
+
+impl Life {
+    pub(super) fn new(settings: &Settings, data: Option<&Path>) -> Life {
+        let signs = ["recovery.signal", "standby.signal", "recovery.conf"];
+        let signs = data.filter(|_| settings.forced.is_none()).map(|data| signs.map(|name| data.join(name)));
+        let server = data.and_then(server);
+        let idle = if server.is_some() { settings.idle } else { settings.idle.min(ALONE) };
+        let folder = settings.meeting.directory().to_owned();
+        let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
+        Life {
+            signs: signs.map(Vec::from).unwrap_or_default(),
+            server,
+            identity: identity(&folder),
+            folder,
+            idle,
+            signals: kinds.into_iter().filter_map(|kind| signal(kind).ok()).collect(),
+        }
+    }
+
+    /// Is it over?
+    pub(super) fn over(&mut self, asked: Instant) -> Option<Why> {
+        if self.server.as_ref().is_some_and(ended) {
+            return Some(Why::Server);
+        }
+        if self.identity != identity(&self.folder) {
+            return Some(Why::Replaced);
+        }
+        if !self.signs.is_empty() && !self.signs.iter().any(|sign| sign.exists()) {
+            return Some(Why::Recovered);
+        }
+        (asked.elapsed() > self.idle).then_some(Why::Idle)
+    }
+
+    /// Waits for a signal.
+    pub(super) async fn told(&mut self) -> Why {
+        let mut told = futures::stream::FuturesUnordered::new();
+        told.extend(self.signals.iter_mut().map(Signal::recv));
+        match told.next().await {
+            Some(_) => Why::Told,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// The server of this data directory, to be watched.
+fn server(data: &Path) -> Option<OwnedFd> {
+    let text = fs::read_to_string(data.join("postmaster.pid")).ok()?;
+    let pid = Pid::from_raw(text.lines().next()?.trim().parse().ok()?)?;
+    pidfd_open(pid, PidfdFlags::empty()).ok()
+}
+
+/// Has this process ended?
+fn ended(process: &OwnedFd) -> bool {
+    let mut watched = [PollFd::new(process, PollFlags::IN)];
+    poll(&mut watched, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
+}
+
+fn identity(folder: &Path) -> Option<(u64, u64)> {
+    fs::symlink_metadata(folder).ok().map(|folder| (folder.dev(), folder.ino()))
+}

@@ -47,6 +47,11 @@ impl Console {
     }
 }
 
+/// Does somebody look at the results?
+pub fn is_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
 /// Lines of a result, printed in larger pieces.
 #[derive(Debug)]
 pub struct Lines(String);

@@ -134,6 +134,7 @@ impl Call {
             | Verb::BackupList(_)
             | Verb::BackupShow(_)
             | Verb::WalShow(_)
+            | Verb::FeedStatus(_)
             | Verb::BackupFetch(_)
             | Verb::St(_)
             | Verb::Config(_)
@@ -147,6 +148,7 @@ impl Call {
         let context = &self.context;
         match &self.verb {
             Verb::WalFetch(args) => return self.wal_fetch(args).await,
+            Verb::FeedStatus(args) => self.feed_status(args).await?,
             Verb::BackupList(args) => return self.backup_list(args).await,
             Verb::BackupShow(args) => return self.backup_show(args).await,
             Verb::BackupVerify(args) => return self.backup_verify(args).await,
@@ -349,6 +351,28 @@ impl Call {
             commands::wal_fetch::Outcome::Delivered { .. } => exit::OK,
             commands::wal_fetch::Outcome::Absent => args.absent_exit,
         })
+    }
+
+    /// Once for a script, every second for somebody who looks on, until the feeder has gone.
+    async fn feed_status(&self, args: &args::feed_status::Args) -> Answer<()> {
+        let (console, format) = (self.context.console(), self.context.format());
+        let live = !args.once && format == args::Format::Table && console::is_terminal();
+        console.print(&render::feed_status::render(&commands::feed_status::run(&args.directory)?, format)?)?;
+        while live {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            match commands::feed_status::run(&args.directory) {
+                // From the upper left corner on, and nothing of before behind it.
+                Ok(status) => {
+                    console.print(&format!("\x1b[H\x1b[2J{}", render::feed_status::render(&status, format)?))?
+                }
+                Err(error) if error.code() == Code::AbsentFeeder => {
+                    console.note("the feeder has gone: the recovery is over, or nobody asked for long\n");
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     async fn backup_list(&self, args: &args::backup_list::Args) -> Answer<u8> {

@@ -12,6 +12,7 @@ pub mod backup_show;
 pub mod backup_verify;
 pub mod config_check;
 pub mod explain;
+pub mod feed_status;
 mod object;
 pub mod recovery_windows;
 #[cfg(feature = "cli")]

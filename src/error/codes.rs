@@ -57,6 +57,9 @@ codes! {
     AbsentPrefix, Absent, "absent.prefix",
         "The store was reached and nothing lies under this prefix, or the directory or bucket does not exist.",
         "Check the prefix for a typing error: `wal-r config check` prints it with its origin; `wal-r st ls` shows what is beside it.";
+    AbsentFeeder, Absent, "absent.feeder",
+        "No feeder runs for this data directory: no recovery of it asks for WAL just now.",
+        "It starts with the first wal-fetch of a recovery and goes when the recovery is over, or when nobody asked for ten minutes.";
     GapSegment, Gap, "gap.segment",
         "This segment is absent, but the same timeline goes on behind it, or a history file says that it must exist. Recovery would end here in silence, with later transactions missing.",
         "Look for the segment elsewhere: pg_wal of the old primary and its standbys, another bucket. To end recovery here on purpose: a recovery target before the gap, or `--on-gap absent`.";

@@ -12,6 +12,7 @@ pub mod backup_show;
 pub mod backup_verify;
 pub mod config;
 pub mod explain;
+pub mod feed_status;
 pub mod recovery_windows;
 pub mod settings;
 pub mod st;
@@ -123,6 +124,8 @@ impl From<Output> for Format {
 pub enum Verb {
     /// One validated WAL file for PostgreSQL: the restore_command
     WalFetch(wal_fetch::Args),
+    /// How a server that recovers is fed just now
+    FeedStatus(feed_status::Args),
     /// The base backups, oldest first
     BackupList(backup_list::Args),
     /// All that is known of one base backup
@@ -165,6 +168,7 @@ impl Verb {
             | Verb::BackupList(_)
             | Verb::BackupShow(_)
             | Verb::WalShow(_)
+            | Verb::FeedStatus(_)
             | Verb::WalVerify(_)
             | Verb::St(_)
             | Verb::Config(_)

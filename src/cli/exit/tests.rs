@@ -20,6 +20,7 @@ fn the_whole_table() {
         absent.backup           74  74  66
         absent.object           74  74  66
         absent.prefix          200 100  66
+        absent.feeder           74  74  66
         gap.segment            206  74  65
         gap.fork               206  74  65
         usage.argument         200 100  64

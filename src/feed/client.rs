@@ -208,7 +208,10 @@ pub fn hand_over(from: &Path, destination: &Path) -> Answer<bool> {
     };
     match std::fs::rename(from, destination) {
         Ok(()) => Ok(true),
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound && !from.exists() => Ok(false),
+        // It may be there again by now, for the next one who asks.
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound && destination.parent().is_some_and(Path::exists) => {
+            Ok(false)
+        }
         // Another file system: copied beside the destination first.
         Err(cause) if cause.kind() == io::ErrorKind::CrossesDevices => {
             let mut source = match std::fs::File::open(from) {

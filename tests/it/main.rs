@@ -8,6 +8,7 @@ mod backup_verify;
 mod clean_archives;
 mod cli;
 mod damage;
+mod feeding;
 mod harness;
 mod live_recovery;
 mod readme;

@@ -89,7 +89,12 @@ fn the_audit_page_prints_what_it_says() {
     console_blocks_of("docs/audit.md");
 }
 
-/// Its other blocks hold what somebody pastes: command lines that parse, an acknowledgement file that is one.
+#[test]
+fn the_feeding_page_prints_what_it_says() {
+    console_blocks_of("docs/feeding.md");
+}
+
+/// The audit page's other blocks hold what somebody pastes: command lines that parse, an acknowledgement file that is one.
 #[test]
 fn what_the_audit_page_shows_to_paste_is_good() {
     let text = std::fs::read_to_string(need::root().join("docs/audit.md")).expect("docs/audit.md");

@@ -62,7 +62,7 @@ impl Asked {
         if !wanted || !matches!(mode.who, Who::PointInTime | Who::Standby) || mode.control.is_none() {
             return;
         }
-        let Some(meeting) = Meeting::beside(&self.destination) else { return };
+        let Some(meeting) = Meeting::beside(&self.destination).filter(Meeting::is_in_our_folder) else { return };
         let started = meeting.prepare().map_err(|error| error.chain());
         let started = started.and_then(|()| {
             super::config::this_program()

@@ -107,7 +107,7 @@ pub fn ask(destination: &Path, file: &WalFile, settings: &str) -> Told {
     for _ in 0..TRIES {
         let stream = match meeting.connect() {
             Ok(stream) => stream,
-            // Nobody there, or gone this moment.
+            // Nobody there, gone this moment, or a stranger.
             Err(_) => return told,
         };
         let path = match converse(stream, file, settings, &mut told) {
@@ -199,6 +199,10 @@ fn converse(mut stream: UnixStream, file: &WalFile, settings: &str, told: &mut T
     }
 }
 
+fn folder(destination: &Path) -> &Path {
+    destination.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."))
+}
+
 /// Put a whole file under its final name. `Ok(false)`: it is gone.
 pub fn hand_over(from: &Path, destination: &Path) -> Answer<bool> {
     let error = |cause: io::Error| {
@@ -209,9 +213,7 @@ pub fn hand_over(from: &Path, destination: &Path) -> Answer<bool> {
     match std::fs::rename(from, destination) {
         Ok(()) => Ok(true),
         // It may be there again by now, for the next one who asks.
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound && destination.parent().is_some_and(Path::exists) => {
-            Ok(false)
-        }
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound && folder(destination).exists() => Ok(false),
         // Another file system: copied beside the destination first.
         Err(cause) if cause.kind() == io::ErrorKind::CrossesDevices => {
             let mut source = match std::fs::File::open(from) {

@@ -5,8 +5,7 @@
 //!
 //! ```text
 //! pg_wal/.wal-r/           the meeting place, always beside the destination
-//!               lock       held (flock) by the feeder as long as it lives
-//!               socket     where it listens
+//!               lock       held (flock) by the feeder as long as it lives; it listens under the folder's identity
 //!               NAME       whole, validated files, unless the settings name another directory:
 //! WALG_PREFETCH_DIR/.wal-r/DIGEST/NAME      by the meeting place's path, as servers may share the directory
 //! ```
@@ -17,20 +16,18 @@
 use super::deliver::take;
 use crate::error::{Answer, Code, Error};
 use crate::layout::WalFile;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::Mode;
 use sha2::{Digest, Sha256};
 use std::fs::{self, File, Metadata};
-use std::io::ErrorKind;
-use std::os::fd::AsRawFd;
+use std::io::{self, ErrorKind};
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 /// The name of every folder of ours.
 pub const FOLDER: &str = ".wal-r";
-/// The longest socket path that all systems take.
-const SOCKET_PATH: usize = 100;
 
 /// Where a feeder is met.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +58,12 @@ impl Meeting {
         own_folder(&self.directory)
     }
 
+    /// Does the WAL directory belong to us? A feeder of root's would leave a folder there that the server's user cannot use.
+    pub fn is_in_our_folder(&self) -> bool {
+        let parent = self.directory.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+        fs::metadata(parent).is_ok_and(|parent| parent.uid() == rustix::process::geteuid().as_raw())
+    }
+
     /// Is it there, and ours alone?
     pub fn is_ours(&self) -> bool {
         fs::symlink_metadata(&self.directory).is_ok_and(|folder| strange(&folder).is_none())
@@ -75,32 +78,26 @@ impl Meeting {
         })
     }
 
-    /// Listen there, for the owner: whatever lies at the place is left over.
+    /// Listen there, for the owner.
     pub fn listen(&self) -> Answer<UnixListener> {
-        let error = |cause: std::io::Error| {
+        self.address().and_then(|address| UnixListener::bind_addr(&address)).map_err(|cause| {
             Error::new(Code::LocalIo, "cannot listen for wal-fetch").on(self.directory.display()).because(cause)
-        };
-        match fs::remove_file(self.directory.join("socket")) {
-            Err(cause) if cause.kind() != ErrorKind::NotFound => return Err(error(cause)),
-            _ => {}
-        }
-        self.with_short_path(|path| UnixListener::bind(path)).map_err(error)
+        })
     }
 
-    /// Talk to the owner. The error says whether there is none.
-    pub fn connect(&self) -> std::io::Result<UnixStream> {
-        self.with_short_path(|path| UnixStream::connect(path))
+    /// Talk to the owner, who must be of our user (or we are root). The error says that there is none.
+    pub fn connect(&self) -> io::Result<UnixStream> {
+        let stream = UnixStream::connect_addr(&self.address()?)?;
+        let (us, owner) = (rustix::process::geteuid(), rustix::net::sockopt::socket_peercred(&stream)?.uid);
+        // Anybody on the machine may listen under any name.
+        if owner == us || us.is_root() { Ok(stream) } else { Err(ErrorKind::PermissionDenied.into()) }
     }
 
-    /// Socket paths must be short; a directory that is open has a short name, too.
-    fn with_short_path<T>(&self, open: impl FnOnce(&Path) -> std::io::Result<T>) -> std::io::Result<T> {
-        let path = self.directory.join("socket");
-        if path.as_os_str().len() <= SOCKET_PATH {
-            return open(&path);
-        }
-        let folder =
-            rustix::fs::open(&self.directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        open(Path::new(&format!("/proc/self/fd/{}/socket", folder.as_raw_fd())))
+    /// The folder's identity as a socket's name. In Linux's abstract namespace: it ends with its process, and pg_rewind, which
+    /// removes what it does not know and cannot remove a socket, finds only files.
+    fn address(&self) -> io::Result<SocketAddr> {
+        let folder = fs::symlink_metadata(&self.directory)?;
+        SocketAddr::from_abstract_name(format!("wal-r-feeder/{:x}/{:x}/{}", folder.dev(), folder.ino(), folder.uid()))
     }
 
     /// Where entries wait: here, or below the directory of the settings, in a folder of this meeting place's own.
@@ -181,13 +178,12 @@ impl Stamp {
     }
 }
 
-/// What lies in a folder of entries: WAL files, and everything else but the lock and the socket.
+/// What lies in a folder of entries: WAL files, and temporary files of ours.
 pub fn found(folder: &Path) -> (Vec<WalFile>, Vec<PathBuf>) {
     let (mut files, mut rest) = (Vec::new(), Vec::new());
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name();
         match name.to_str() {
-            Some("lock" | "socket") => {}
             Some(name) if entry.file_type().is_ok_and(|kind| kind.is_file()) => match name.parse() {
                 Ok(file) => files.push(file),
                 // Temporary names of ours.
@@ -211,9 +207,7 @@ pub fn clear(meeting: &Meeting, entries: &Path) {
         let _ = fs::remove_dir(entries);
         let _ = entries.parent().map(fs::remove_dir);
     }
-    for name in ["socket", "lock"] {
-        let _ = fs::remove_file(meeting.directory().join(name));
-    }
+    let _ = fs::remove_file(meeting.directory().join("lock"));
     let _ = fs::remove_dir(meeting.directory());
 }
 

@@ -23,9 +23,12 @@ pub(super) fn listen(listener: UnixListener, feeder: Feeder) -> Answer<JoinHandl
     let error = |cause| Error::new(Code::LocalIo, "cannot listen for wal-fetch").because(cause);
     listener.set_nonblocking(true).map_err(error)?;
     let listener = tokio::net::UnixListener::from_std(listener).map_err(error)?;
+    let us = rustix::process::geteuid().as_raw();
     Ok(tokio::spawn(async move {
         loop {
             match listener.accept().await {
+                // Other users of the machine have no business here.
+                Ok((stream, _)) if !stream.peer_cred().is_ok_and(|peer| peer.uid() == us || peer.uid() == 0) => {}
                 Ok((stream, _)) => {
                     let feeder = feeder.clone();
                     // A client that goes away in the middle is not our trouble.

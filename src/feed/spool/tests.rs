@@ -93,19 +93,24 @@ fn what_is_not_ours_stays() {
 }
 
 #[test]
-fn sockets_of_long_paths() {
+fn the_owner_is_met_wherever_the_folder_is() {
     let folder = tempfile::tempdir().unwrap();
     let long = folder.path().join("a".repeat(120));
     std::fs::create_dir(&long).unwrap();
     let meeting = Meeting::in_wal_directory(&long);
+    assert!(meeting.connect().is_err(), "no folder");
     meeting.prepare().unwrap();
     assert!(meeting.connect().is_err(), "nobody listens");
     let listener = meeting.listen().unwrap();
-    let client = meeting.connect().unwrap();
+    assert!(meeting.listen().is_err(), "one does");
+    // By another path, too.
+    symlink(&long, folder.path().join("link")).unwrap();
+    let client = Meeting::in_wal_directory(&folder.path().join("link")).connect().unwrap();
     listener.accept().unwrap();
     drop(client);
-    // What a dead owner left does not stop the next one.
+    // What a dead owner left does not stop the next one: it left nothing.
     drop(listener);
     assert!(meeting.connect().is_err());
     meeting.listen().unwrap();
+    assert_eq!(std::fs::read_dir(meeting.directory()).unwrap().count(), 0);
 }

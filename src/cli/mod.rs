@@ -356,9 +356,11 @@ impl Call {
     /// Once for a script, every second for somebody who looks on, until the feeder has gone.
     async fn feed_status(&self, args: &args::feed_status::Args) -> Answer<()> {
         let (console, format) = (self.context.console(), self.context.format());
-        let live = !args.once && format == args::Format::Table && console::is_terminal();
         console.print(&render::feed_status::render(&commands::feed_status::run(&args.directory)?, format)?)?;
-        while live {
+        if args.once || format == args::Format::Json || !console::is_terminal() {
+            return Ok(());
+        }
+        loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
             match commands::feed_status::run(&args.directory) {
                 // From the upper left corner on, and nothing of before behind it.
@@ -367,12 +369,11 @@ impl Call {
                 }
                 Err(error) if error.code() == Code::AbsentFeeder => {
                     console.note("the feeder has gone: the recovery is over, or nobody asked for long\n");
-                    break;
+                    return Ok(());
                 }
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
     }
 
     async fn backup_list(&self, args: &args::backup_list::Args) -> Answer<u8> {

@@ -331,7 +331,8 @@ fn two_servers_share_a_host_and_a_spool_directory() {
 #[test]
 fn spools_that_cannot_be_used() {
     // A folder of somebody else, one that all may write to, a file, a link.
-    let spoil: [(&str, fn(&Path)); 4] = [
+    type Spoil = fn(&Path);
+    let spoil: [(&str, Spoil); 4] = [
         ("others may write", |spool| {
             fs::create_dir(spool).unwrap();
             fs::set_permissions(spool, PermissionsExt::from_mode(0o777)).unwrap();

@@ -16,8 +16,11 @@ use futures::TryStreamExt;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// Segments that are remembered of one listing; twenty pages of S3's.
-const KEPT: usize = 20_000;
+/// Names that are read of the first listing, and of later ones: five and twenty pages of S3's. Who needs few segments does
+/// not pay for the names of many.
+pub const FIRST: usize = 5_000;
+/// See [`FIRST`].
+pub const LATER: usize = 20_000;
 /// No listing is made anew sooner than this only to see whether there is more.
 const ANEW: Duration = Duration::from_secs(10);
 
@@ -55,8 +58,8 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// List a timeline from this segment on.
-    pub async fn read(store: &dyn Store, from: SegmentName, size: SegmentSize) -> Answer<Listing> {
+    /// List a timeline from this segment on, so many names at most where they come in order.
+    pub async fn read(store: &dyn Store, from: SegmentName, size: SegmentSize, most: usize) -> Answer<Listing> {
         let at = Instant::now();
         let prefix = format!("{}{}", layout::WAL, from.timeline().hex());
         // Behind every stored form of the one before: '~' comes after every character of a suffix.
@@ -70,7 +73,7 @@ impl Listing {
             builder.add(line);
             count += 1;
             // What does not come in order may have left out any of them so far.
-            if sorted && count >= KEPT {
+            if sorted && count >= most {
                 whole = false;
                 break;
             }
@@ -109,12 +112,19 @@ pub enum Known {
 #[derive(Debug, Default)]
 pub struct Map {
     listings: BTreeMap<TimelineId, Listing>,
+    read: usize,
 }
 
 impl Map {
     /// A listing that was read.
     pub fn add(&mut self, listing: Listing) {
+        self.read += 1;
         self.listings.insert(listing.from.timeline(), listing);
+    }
+
+    /// How many names the next listing should have.
+    pub fn worth_reading(&self) -> usize {
+        if self.read == 0 { FIRST } else { LATER }
     }
 
     /// What is known of this segment at this time.
@@ -156,7 +166,9 @@ impl Map {
     /// What lies behind recovery is not needed any more.
     pub fn forget_before(&mut self, name: SegmentName) {
         if let Some(listing) = self.listings.get_mut(&name.timeline()) {
-            listing.forms = listing.forms.split_off(&name);
+            while let Some(first) = listing.forms.first_entry().filter(|first| *first.key() < name) {
+                first.remove();
+            }
         }
     }
 }

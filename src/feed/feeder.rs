@@ -636,7 +636,8 @@ impl Actor {
                     if !self.listing {
                         self.listing = true;
                         let store = Arc::clone(&self.settings.store);
-                        self.tasks.spawn(async move { Done::Listed(Listing::read(&*store, name, size).await) });
+                        let most = self.map.worth_reading();
+                        self.tasks.spawn(async move { Done::Listed(Listing::read(&*store, name, size, most).await) });
                     }
                     return;
                 }

@@ -47,7 +47,7 @@ fn the_way_leads_through_switch_points() {
 }
 
 async fn listed(store: &MemoryStore, from: &str) -> Listing {
-    Listing::read(store, name(from), SIZE).await.unwrap()
+    Listing::read(store, name(from), SIZE, FIRST).await.unwrap()
 }
 
 #[tokio::test]
@@ -91,4 +91,26 @@ async fn a_listing_shows_what_is_stored_and_where_it_ends() {
     assert!(matches!(map.known(name("000000010000000000000005"), now), Known::Stored(_)));
     map.outdated(name("000000010000000000000006"));
     assert_eq!(map.known(name("000000010000000000000005"), now), Known::Unlisted);
+}
+
+#[tokio::test]
+async fn a_listing_that_was_cut_says_so() {
+    let store = MemoryStore::new();
+    for number in 1..=9 {
+        store.insert(&format!("wal_005/{:024X}.lzo", (1u128 << 64) + number), vec![1]);
+    }
+    let from = name("000000010000000000000001");
+    let listing = Listing::read(&store, from, SIZE, 5).await.unwrap();
+    let (mut map, now) = (Map::default(), listing.at);
+    map.add(listing);
+    let known = |map: &Map, number: u64| map.known(name(&format!("00000001{number:016X}")), now);
+    assert!(matches!(known(&map, 5), Known::Stored(_)));
+    assert_eq!(known(&map, 6), Known::Unlisted, "not shown is not absent");
+    let way = TimelineHistory::without_file(timeline(1));
+    assert_eq!(map.distance(&way, from, SIZE), Some((4, true)));
+    map.forget_before(name("000000010000000000000004"));
+    assert_eq!(map.distance(&way, name("000000010000000000000004"), SIZE), Some((1, true)));
+    let rest = Listing::read(&store, name("000000010000000000000006"), SIZE, map.worth_reading()).await.unwrap();
+    map.add(rest);
+    assert_eq!(map.distance(&way, name("000000010000000000000006"), SIZE), Some((3, false)));
 }

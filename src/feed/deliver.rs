@@ -95,14 +95,21 @@ impl Landing {
     }
 
     /// Give it its name. `sync`: it must also survive a power cut. Not for what PostgreSQL throws away after one.
-    pub fn publish(mut self, sync: bool) -> Answer<()> {
+    pub fn publish(self, sync: bool) -> Answer<()> {
+        self.publish_if(sync, || Ok(()))
+    }
+
+    /// The same, if it still may: `may` is asked right before the rename, and what it gives is held until that is done.
+    pub fn publish_if<T>(mut self, sync: bool, may: impl FnOnce() -> Answer<T>) -> Answer<()> {
         let error = |what: &str| Error::new(Code::LocalIo, what).on(self.destination.display());
         if sync {
             self.file.sync_all().map_err(|cause| write_failed(&cause, &self.destination, None, 0))?;
         }
+        let held = may()?;
         std::fs::rename(&self.temporary, &self.destination)
             .map_err(|cause| error("cannot give the finished file its name").because(cause))?;
         self.published = true;
+        drop(held);
         if sync {
             let parent = self.destination.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
             File::open(parent)

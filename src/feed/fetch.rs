@@ -112,9 +112,18 @@ pub fn name(text: &str) -> Answer<WalFile> {
     text.parse().map_err(|cause| Error::new(Code::UsageName, "cannot fetch it").on(text).because(cause))
 }
 
+/// How a finished file gets its name; the second argument: synced.
+pub type Publish<'a> = &'a (dyn Fn(Landing, bool) -> Answer<()> + Sync);
+
 /// Fetch it. `Err` is a failure for the exit code's table; a gap is one only where recovery must stop.
 pub async fn run(store: &dyn Store, options: &Options, mode: &Mode) -> Answer<Report> {
-    let mut fetch = Fetch { store, options, mode, notes: Vec::new(), warnings: Vec::new(), segment: None, seen: None };
+    run_for(store, options, mode, &|landing, sync| landing.publish(sync)).await
+}
+
+/// The same for somebody who may not want it any more when it is there.
+pub async fn run_for(store: &dyn Store, options: &Options, mode: &Mode, publish: Publish<'_>) -> Answer<Report> {
+    let (notes, warnings) = (Vec::new(), Vec::new());
+    let mut fetch = Fetch { store, options, mode, publish, notes, warnings, segment: None, seen: None };
     if let Some(trouble) = &mode.control_trouble {
         fetch.warnings.push(format!("the system identifier is not checked: {trouble}"));
     }
@@ -157,6 +166,7 @@ struct Fetch<'a> {
     store: &'a dyn Store,
     options: &'a Options,
     mode: &'a Mode,
+    publish: Publish<'a>,
     notes: Vec<String>,
     warnings: Vec<String>,
     segment: Option<Box<SegmentReport>>,
@@ -328,7 +338,7 @@ impl Fetch<'_> {
                         let landing = Landing::open(&self.options.destination)?;
                         let size = bytes.len() as u64;
                         landing.writer()?.write(&bytes, Some(size))?;
-                        landing.publish(!self.mode.transient)?;
+                        (self.publish)(landing, !self.mode.transient)?;
                         return Ok((Outcome::Delivered { object: url, bytes: size }, Some(value)));
                     }
                     Err(error) if error.code() == Code::AbsentObject && looked => return Err(self.contradiction(&key)),
@@ -378,7 +388,7 @@ impl Fetch<'_> {
         let object = self.store.object_url(&got.object.key);
         let landing = Landing::open(&self.options.destination)?;
         let pulled = pull(self.store, got, stored, expect, &landing).await?;
-        landing.publish(!self.mode.transient)?;
+        (self.publish)(landing, !self.mode.transient)?;
         let report = pulled.report;
         if let Some(at) = report.odd_at {
             self.warnings.push(format!(

@@ -296,8 +296,11 @@ pub struct S3Settings {
 /// The store of a location, with retries: its first candidate, or what [`resolve`] found. Nothing is asked yet; the
 /// deadline runs from now.
 pub fn open(location: &Location, settings: &StoreSettings) -> Result<Arc<dyn Store>, StoreError> {
-    let store = backend(location, settings)?;
-    Ok(Arc::new(Retrying::counting(store, settings.retry.clone(), settings.counters.clone())))
+    Ok(retrying(&backend(location, settings)?, settings))
+}
+
+fn retrying(bare: &Arc<dyn Store>, settings: &StoreSettings) -> Arc<dyn Store> {
+    Arc::new(Retrying::counting(bare.clone(), settings.retry.clone(), settings.counters.clone()))
 }
 
 /// Which of the places a prefix can mean is meant.
@@ -307,6 +310,9 @@ pub struct Resolved {
     pub location: Location,
     /// Its store.
     pub store: Arc<dyn Store>,
+    /// The same without retries, connections and credentials shared: for who puts a deadline of its own around each
+    /// piece of work.
+    pub bare: Arc<dyn Store>,
     /// What was looked at before it and held nothing.
     pub passed_over: Vec<Location>,
 }
@@ -316,20 +322,22 @@ pub struct Resolved {
 pub async fn resolve(location: &Location, settings: &StoreSettings) -> Result<Resolved, StoreError> {
     let mut candidates = location.candidates();
     let first = candidates.remove(0);
-    let store = open(&first, settings)?;
+    let bare = backend(&first, settings)?;
+    let store = retrying(&bare, settings);
     if candidates.is_empty() || holds_archive(&*store).await? {
-        return Ok(Resolved { location: first, store, passed_over: Vec::new() });
+        return Ok(Resolved { location: first, store, bare, passed_over: Vec::new() });
     }
     let mut passed_over = vec![first.clone()];
     for location in candidates {
-        let store = open(&location, settings)?;
+        let bare = backend(&location, settings)?;
+        let store = retrying(&bare, settings);
         if holds_archive(&*store).await? {
-            return Ok(Resolved { location, store, passed_over });
+            return Ok(Resolved { location, store, bare, passed_over });
         }
         passed_over.push(location);
     }
     passed_over.remove(0);
-    Ok(Resolved { location: first, store, passed_over })
+    Ok(Resolved { location: first, store, bare, passed_over })
 }
 
 async fn holds_archive(store: &dyn Store) -> Result<bool, StoreError> {

@@ -25,6 +25,9 @@ fn main() -> ExitCode {
             Ok(call) => call.having_asked(asked),
             Err(code) => return code,
         };
+        if let Some(code) = call.at_once() {
+            return code;
+        }
         let runtime = match call.runtime() {
             Ok(runtime) => runtime,
             Err(error) => return call.fail(&error),

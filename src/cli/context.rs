@@ -6,6 +6,7 @@ use super::args::{Format, Global, Output};
 use super::config::{Config, Environment, Flags, Id, Kind, Setting};
 use super::console::Console;
 use super::progress;
+use crate::commands::daemon::Manager;
 use crate::commands::{Progress, Silent};
 use crate::error::{Answer, Code, Error};
 use crate::proof::ledger::{Identity, Ledger};
@@ -16,6 +17,7 @@ use crate::storage::retry::{Counters, RetryPolicy};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use std::cell::OnceCell;
+use std::ffi::OsString;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -176,6 +178,15 @@ impl Context {
         Ok(directory.join(ledger_name(url)))
     }
 
+    /// What the service manager that started this process wants to be told: systemd's variables.
+    pub fn manager(&self) -> Manager {
+        let number = |name: &str| self.environment.get(name)?.to_str()?.parse::<u64>().ok();
+        // The watchdog may be meant for another process than this one.
+        let ours = number("WATCHDOG_PID").is_none_or(|process| process == u64::from(std::process::id()));
+        let watchdog = number("WATCHDOG_USEC").filter(|time| ours && *time > 0).map(Duration::from_micros);
+        Manager { socket: self.environment.get("NOTIFY_SOCKET").map(OsString::from), watchdog }
+    }
+
     /// The archive's store, with retries and resuming, and with `--deadline` where it was given.
     pub async fn store(&self) -> Answer<Arc<dyn Store>> {
         self.open(self.global.deadline).await
@@ -197,7 +208,7 @@ impl Context {
     pub async fn store_to_feed_from(&self, counters: Arc<Counters>) -> Answer<Arc<dyn Store>> {
         let hasty = RetryPolicy::within(Duration::ZERO);
         let retry = RetryPolicy { deadline: None, attempts: RetryPolicy::default().attempts, ..hasty };
-        self.open_with(StoreSettings { retry, counters, ..StoreSettings::default() }).await
+        Ok(self.resolve(StoreSettings { retry, counters, ..StoreSettings::default() }).await?.store)
     }
 
     /// `--deadline`, where it was given.
@@ -210,12 +221,19 @@ impl Context {
         &self.environment
     }
 
-    async fn open(&self, deadline: Option<Duration>) -> Answer<Arc<dyn Store>> {
-        let retry = deadline.map_or_else(RetryPolicy::default, RetryPolicy::within);
-        self.open_with(StoreSettings { retry, ..StoreSettings::default() }).await
+    /// The archive's store without retries: for many pieces of work, each with a deadline of its own around it. It is found
+    /// within this time, if that takes a request.
+    pub async fn bare_store(&self, deadline: Duration) -> Answer<Arc<dyn Store>> {
+        let retry = RetryPolicy::within(deadline);
+        Ok(self.resolve(StoreSettings { retry, ..StoreSettings::default() }).await?.bare)
     }
 
-    async fn open_with(&self, settings: StoreSettings) -> Answer<Arc<dyn Store>> {
+    async fn open(&self, deadline: Option<Duration>) -> Answer<Arc<dyn Store>> {
+        let retry = deadline.map_or_else(RetryPolicy::default, RetryPolicy::within);
+        Ok(self.resolve(StoreSettings { retry, ..StoreSettings::default() }).await?.store)
+    }
+
+    async fn resolve(&self, settings: StoreSettings) -> Answer<open::Resolved> {
         let config = self.config()?;
         let location = config.location()?;
         let settings = StoreSettings { s3: config.store_settings(&location)?.s3, ..settings };
@@ -223,7 +241,7 @@ impl Context {
         for place in &resolved.passed_over {
             tracing::info!("{place} holds no archive, {} does: the prefix can mean both", resolved.location);
         }
-        Ok(resolved.store)
+        Ok(resolved)
     }
 }
 

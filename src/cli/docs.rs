@@ -245,7 +245,7 @@ mod tests {
     }
 
     /// Flags of other programs that docs may name.
-    const FOREIGN: &[&str] = &["--require-all"];
+    const FOREIGN: &[&str] = &["--now", "--require-all"];
 
     #[test]
     fn every_flag_that_docs_name_exists() {

@@ -38,6 +38,10 @@ pub struct Asked {
 /// a command line that differs from its own in nothing but the file, and its own was parsed.
 pub fn ask(argv: &[OsString], environment: &Environment) -> Option<Asked> {
     let began = Instant::now();
+    // Whom a daemon serves, its feeder serves: with other settings than this command line's.
+    if argv.iter().any(|word| word == "--socket" || word.as_encoded_bytes().starts_with(b"--socket=")) {
+        return None;
+    }
     let (file, destination) = client::looks_ahead(argv)?;
     let digest = client::settings_digest(argv, environment.iter());
     let told = client::ask(&destination, &file, &digest);

@@ -7,7 +7,8 @@ use super::context::{Context, Verbosity};
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
-use std::sync::{Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
@@ -15,6 +16,9 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Context as Layered, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry};
+
+/// The file that lines go to, and its name.
+static FILE: OnceLock<(PathBuf, Arc<Mutex<File>>)> = OnceLock::new();
 
 /// From here on events are lines on stderr.
 pub fn start(context: &Context) {
@@ -28,8 +32,12 @@ pub fn start(context: &Context) {
     let filter = Targets::new().with_default(others).with_target("wal_r", ours);
     let (destination, trouble) = match context.log_file() {
         None => (Destination::Stderr, None),
-        Some(path) => match OpenOptions::new().append(true).create(true).open(&path) {
-            Ok(file) => (Destination::File(Mutex::new(file)), None),
+        Some(path) => match open(&path) {
+            Ok(file) => {
+                let file = Arc::new(Mutex::new(file));
+                let _ = FILE.set((path, file.clone()));
+                (Destination::File(file), None)
+            }
             Err(error) => (Destination::Stderr, Some(format!("cannot write log lines to {}: {error}", path.display()))),
         },
     };
@@ -42,9 +50,22 @@ pub fn start(context: &Context) {
     }
 }
 
+/// Open the file by its name once more: the old one was moved away by whoever rotates logs.
+pub fn reopen() {
+    let Some((path, file)) = FILE.get() else { return };
+    match open(path) {
+        Ok(new) => *file.lock().unwrap_or_else(PoisonError::into_inner) = new,
+        Err(error) => tracing::warn!("log lines go on into the old file: cannot open {}: {error}", path.display()),
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).open(path)
+}
+
 enum Destination {
     Stderr,
-    File(Mutex<File>),
+    File(Arc<Mutex<File>>),
 }
 
 /// `warning: text, key: value`. With a time in front where nobody watches: server logs have none of their own.

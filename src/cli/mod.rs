@@ -28,6 +28,7 @@ use crate::error::{Answer, Class, Code, Error};
 use crate::feed::client::What;
 use crate::feed::detach;
 use crate::feed::mode::Mode;
+use crate::feed::walg_client::{self, Patience, Told};
 use crate::layout::WalFile;
 use crate::proof::facts::{Forgetful, Level, Memory};
 use crate::proof::ledger::Ended;
@@ -37,7 +38,9 @@ use exit::Asker;
 use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// How long a person at a terminal waits for a store before being told what is wrong with it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -81,6 +84,30 @@ impl Call {
     #[must_use]
     pub fn having_asked(self, asked: Option<feeding::Asked>) -> Call {
         Call { asked, ..self }
+    }
+
+    /// What needs no runtime: a wal-fetch that a daemon serves. `None`: there is more to do.
+    pub fn at_once(&self) -> Option<u8> {
+        let Verb::WalFetch(args) = &self.verb else { return None };
+        // JSON tells what only the archive's own answer holds.
+        let socket = args.socket().filter(|_| self.context.format() == args::Format::Table)?;
+        // What is wrong with the name, the ordinary way says.
+        let options = args.options(jiff::Timestamp::now()).ok()?;
+        let answer = self.context.deadline().unwrap_or(args::wal_fetch::DEADLINE);
+        let patience = Patience { connect: args::wal_fetch::CONNECT, answer };
+        match walg_client::fetch(socket, &options.file, &options.destination, patience) {
+            Ok(Told::Delivered) => Some(exit::OK),
+            Ok(Told::Absent) if args.judges_absence() => None,
+            Ok(Told::Absent) => {
+                tracing::info!("{} is not in the archive, says the daemon at {}", options.file, socket.display());
+                Some(args.absent_exit)
+            }
+            Err(why) => {
+                let why = Error::new(Code::LocalIo, "this daemon").on(socket.display()).because(why);
+                tracing::warn!("{}; asking the archive itself", why.chain());
+                None
+            }
+        }
     }
 
     /// The runtime this verb needs: one thread where little is done at once, all cores where much is.
@@ -136,6 +163,7 @@ impl Call {
             | Verb::WalShow(_)
             | Verb::FeedStatus(_)
             | Verb::BackupFetch(_)
+            | Verb::Daemon(_)
             | Verb::St(_)
             | Verb::Config(_)
             | Verb::Explain(_)
@@ -149,6 +177,7 @@ impl Call {
         match &self.verb {
             Verb::WalFetch(args) => return self.wal_fetch(args).await,
             Verb::FeedStatus(args) => self.feed_status(args).await?,
+            Verb::Daemon(args) => return self.daemon(args).await,
             Verb::BackupList(args) => return self.backup_list(args).await,
             Verb::BackupShow(args) => return self.backup_show(args).await,
             Verb::BackupVerify(args) => return self.backup_verify(args).await,
@@ -374,6 +403,45 @@ impl Call {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Serve until a signal ends it. What it did is in the log: stdout has no reader.
+    async fn daemon(&self, args: &args::daemon::Args) -> Answer<u8> {
+        let context = &self.context;
+        context.warn()?;
+        let data = match args.data() {
+            Some(path) => path.to_owned(),
+            None => context.config()?.path(config::Id::PGDATA).ok_or_else(|| {
+                Error::new(Code::ConfigValue, "destinations belong to a data directory, and none is named")
+                    .on("PGDATA")
+                    .hint("Give --pgdata DIR, or set PGDATA.")
+            })?,
+        };
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let mut limits = commands::daemon::Limits::with_cores(cores);
+        limits.deadline = context.deadline().unwrap_or(limits.deadline);
+        let options = commands::daemon::Options {
+            socket: args.socket.clone(),
+            data: data.clone(),
+            limits,
+            manager: context.manager(),
+        };
+        let store = context.bare_store(PATIENCE).await?;
+        let serves = commands::daemon::Direct { store, data, check: args.level(), on_gap: args.on_gap() };
+        let of_system = |error| Error::new(Code::LocalIo, "cannot be told to open the log anew").because(error);
+        let mut rotated = signal(SignalKind::user_defined1()).map_err(of_system)?;
+        let rotations = async {
+            while rotated.recv().await.is_some() {
+                logging::reopen();
+            }
+            std::future::pending::<()>().await;
+        };
+        let report = tokio::select! {
+            report = commands::daemon::run(&options, Arc::new(serves)) => report?,
+            () = rotations => return Ok(exit::OK),
+        };
+        tracing::info!("stopped: {report}");
+        Ok(exit::OK)
     }
 
     async fn backup_list(&self, args: &args::backup_list::Args) -> Answer<u8> {

@@ -18,6 +18,7 @@ pub mod protocol;
 pub mod pull;
 pub mod spool;
 pub mod status;
+pub mod walg_client;
 pub mod walg_socket;
 pub mod window;
 

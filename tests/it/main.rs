@@ -7,6 +7,7 @@ mod backup_fetch;
 mod backup_verify;
 mod clean_archives;
 mod cli;
+mod daemon;
 mod damage;
 mod feeding;
 mod harness;

@@ -11,6 +11,7 @@ pub mod backup_list;
 pub mod backup_show;
 pub mod backup_verify;
 pub mod config;
+pub mod daemon;
 pub mod explain;
 pub mod feed_status;
 pub mod recovery_windows;
@@ -126,6 +127,8 @@ pub enum Verb {
     WalFetch(wal_fetch::Args),
     /// How a server that recovers is fed just now
     FeedStatus(feed_status::Args),
+    /// WAL files for PostgreSQL from a warm process, over WAL-G's daemon socket
+    Daemon(daemon::Args),
     /// The base backups, oldest first
     BackupList(backup_list::Args),
     /// All that is known of one base backup
@@ -163,7 +166,11 @@ impl Verb {
     /// Is there enough to do at once for all cores?
     pub fn heavy(&self) -> bool {
         match self {
-            Verb::BackupFetch(_) | Verb::BackupVerify(_) | Verb::RecoveryWindows(_) | Verb::Audit(_) => true,
+            Verb::Daemon(_)
+            | Verb::BackupFetch(_)
+            | Verb::BackupVerify(_)
+            | Verb::RecoveryWindows(_)
+            | Verb::Audit(_) => true,
             Verb::WalFetch(_)
             | Verb::BackupList(_)
             | Verb::BackupShow(_)

@@ -16,6 +16,8 @@ use std::time::Duration;
 
 /// How long PostgreSQL is kept waiting for a verdict.
 pub const DEADLINE: Duration = Duration::from_secs(60);
+/// How long for a daemon to take the question, as WAL-G's client does.
+pub const CONNECT: Duration = Duration::from_secs(5);
 
 /// One validated WAL file for PostgreSQL: the restore_command.
 #[derive(Debug, clap::Args)]
@@ -24,6 +26,7 @@ pub const DEADLINE: Duration = Duration::from_secs(60);
                         it is good.\nExit: 0 delivered; 74 not in the archive; else by who asks: 200.. stops a \
                         point-in-time recovery, 100.. lets a standby ask again.\n\nExamples:\n  \
                         restore_command = 'wal-r wal-fetch %f %p'\n  \
+                        restore_command = 'wal-r wal-fetch --socket /run/wal-r/socket %f %p'\n  \
                         wal-r wal-fetch 000000010000000000000005 ./000000010000000000000005\n  \
                         wal-r wal-fetch --mode standby 00000002.history /tmp/h"
 )]
@@ -46,6 +49,9 @@ pub struct Args {
     /// The exit code for "not in the archive", 1 to 125
     #[arg(long, value_name = "N", default_value_t = exit::ABSENT, value_parser = clap::value_parser!(u8).range(1..=125))]
     pub absent_exit: u8,
+    /// Ask the daemon that listens there; where it has no answer, the archive itself
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
     /// Most that waits on disk, fetched ahead: 256M, 1G. Default 256 MiB; 0 looks at nothing ahead
     #[arg(long, value_name = "BYTES", value_parser = super::bytes)]
     pub spool_bytes: Option<u64>,
@@ -72,7 +78,7 @@ enum AskedBy {
 
 /// How closely a segment is looked at.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Check {
+pub(super) enum Check {
     /// Every page and the checksum and link of every record
     Records,
     /// Every page says that it belongs where it is
@@ -83,11 +89,30 @@ enum Check {
 
 /// What a gap means.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum GapMeans {
+pub(super) enum GapMeans {
     /// Recovery must stop
     Stop,
     /// It is not there, and a warning
     Absent,
+}
+
+impl Check {
+    pub(super) fn level(self) -> Level {
+        match self {
+            Check::Records => Level::Records,
+            Check::Headers => Level::Headers,
+            Check::None => Level::None,
+        }
+    }
+}
+
+impl GapMeans {
+    pub(super) fn meaning(self) -> OnGap {
+        match self {
+            GapMeans::Stop => OnGap::Stop,
+            GapMeans::Absent => OnGap::Absent,
+        }
+    }
 }
 
 impl Args {
@@ -96,15 +121,8 @@ impl Args {
         Ok(Options {
             file: name(&self.name)?,
             destination: self.destination.clone(),
-            check: match self.check {
-                Check::Records => Level::Records,
-                Check::Headers => Level::Headers,
-                Check::None => Level::None,
-            },
-            on_gap: self.on_gap.map(|on_gap| match on_gap {
-                GapMeans::Stop => OnGap::Stop,
-                GapMeans::Absent => OnGap::Absent,
-            }),
+            check: self.check.level(),
+            on_gap: self.on_gap.map(GapMeans::meaning),
             likely: Form::of_suffix(Compression::Lzo),
             now,
             seen: None,
@@ -124,6 +142,16 @@ impl Args {
             AskedBy::Rewind => Who::Rewind,
             AskedBy::Manual => Who::Other,
         })
+    }
+
+    /// The daemon to ask first.
+    pub fn socket(&self) -> Option<&Path> {
+        self.socket.as_deref()
+    }
+
+    /// Is there more to an absence than the daemon can know? It does not hear these flags.
+    pub fn judges_absence(&self) -> bool {
+        self.mode.is_some() || self.on_gap.is_some()
     }
 
     /// Who asks; also for names that are none, because the exit code depends on it.

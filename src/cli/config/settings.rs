@@ -204,7 +204,7 @@ settings! {
     WALG_USE_WAL_DELTA [] Switch, Needless("from 15 on the server itself reads the pages ahead"), "false", "read changed pages ahead";
     WALG_INTEGRITY_MAX_DELAYED_WALS [] Count(0), By("wal-verify"), "0", "how many segments may still be on their way";
     WALG_DAEMON_WAL_UPLOAD_TIMEOUT [] Time, Writing, "60s", "of WAL-G's daemon";
-    PGDATA [] Path, DATABASE, "", "the data directory";
+    PGDATA [] Path, By("daemon"), "", "the data directory";
     PGHOST [] Text, DATABASE, "", "libpq's";
     PGPORT [] Count(1), DATABASE, "5432", "libpq's";
     PGUSER [] Text, DATABASE, "", "libpq's";

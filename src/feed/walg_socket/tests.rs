@@ -39,10 +39,7 @@ fn frames_of_the_original() {
         (b"C\0\x08CHECK", Request::Check),
         (b"F\0\x1b000000010000000000000005", Request::Push(segment.into())),
         (b"F\0\x03", Request::Push(Vec::new())),
-        (
-            b"f\0\x33\x02\0\x18000000010000000000000005\0\x13pg_wal/RECOVERYXLOG",
-            fetch(segment, "pg_wal/RECOVERYXLOG"),
-        ),
+        (b"f\0\x33\x02\0\x18000000010000000000000005\0\x13pg_wal/RECOVERYXLOG", fetch(segment, "pg_wal/RECOVERYXLOG")),
         (b"f\0\x08\x02\0\0\0\0", fetch("", "")),
     ];
     for (bytes, request) in rows {

@@ -15,6 +15,7 @@
 
 pub mod archive;
 pub mod clean;
+pub mod daemon;
 pub mod garage;
 pub mod need;
 pub mod pace;

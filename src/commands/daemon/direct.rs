@@ -1,0 +1,57 @@
+//! WAL files asked of the store itself, each for one request, over one warm store.
+//!
+//! In: tickets. Out: files at their destinations, by `wal_fetch`'s judgement. Never: keeps anything from one request to the
+//! next but connections and credentials.
+
+use super::{Served, Serves, Ticket};
+use crate::catalog::inventory::Form;
+use crate::commands::wal_fetch::{self, OnGap, Outcome};
+use crate::error::{Answer, Code, Error};
+use crate::feed::mode::Mode;
+use crate::layout::Compression;
+use crate::storage::Store;
+use crate::storage::retry::{RetryPolicy, Retrying};
+use crate::wal::segment::Level;
+use async_trait::async_trait;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Asks the store.
+#[derive(Debug)]
+pub struct Direct {
+    /// The archive, without retries: each request has a deadline of its own.
+    pub store: Arc<dyn Store>,
+    /// The data directory.
+    pub data: PathBuf,
+    /// How closely a segment is looked at.
+    pub check: Level,
+    /// What a gap means; `None`: by who asks.
+    pub on_gap: Option<OnGap>,
+}
+
+#[async_trait]
+impl Serves for Direct {
+    async fn fetch(&self, ticket: &Ticket<'_>) -> Answer<Served> {
+        let (data, file, destination) = (self.data.clone(), *ticket.file(), ticket.destination().to_owned());
+        let options = wal_fetch::Options {
+            file,
+            destination: destination.clone(),
+            check: self.check,
+            on_gap: self.on_gap,
+            likely: Form::of_suffix(Compression::Lzo),
+            now: jiff::Timestamp::now(),
+            seen: None,
+        };
+        // Many small files of the server.
+        let mode = tokio::task::spawn_blocking(move || Mode::find(&data, &file, &destination, None));
+        let mode = mode.await.map_err(|cause| Error::new(Code::InternalBug, "a thread died").because(cause))?;
+        let store = Retrying::new(self.store.clone(), RetryPolicy::within(ticket.left()));
+        let publish = |landing, sync| ticket.publish(landing, sync);
+        let report = wal_fetch::run_for(&store, &options, &mode, &publish).await?;
+        Ok(Served {
+            delivered: matches!(report.outcome, Outcome::Delivered { .. }),
+            notes: report.notes,
+            warnings: report.warnings,
+        })
+    }
+}

@@ -7,12 +7,14 @@ use super::Settings;
 use futures::StreamExt;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 
 /// Without a server whose end can be seen, nobody asking for so long is the end.
 const ALONE: Duration = Duration::from_secs(60);
@@ -53,7 +55,8 @@ impl Why {
 pub(super) struct Life {
     /// Signal files, one of which is there during recovery. Empty where that says nothing.
     signs: Vec<PathBuf>,
-    server: Option<OwnedFd>,
+    /// Says so when the server has ended.
+    server: Option<oneshot::Receiver<()>>,
     folder: PathBuf,
     identity: Option<(u64, u64)>,
     idle: Duration,
@@ -64,7 +67,7 @@ impl Life {
     pub(super) fn new(settings: &Settings, data: Option<&Path>) -> Life {
         let signs = ["recovery.signal", "standby.signal", "recovery.conf"];
         let signs = data.filter(|_| settings.forced.is_none()).map(|data| signs.map(|name| data.join(name)));
-        let server = data.and_then(server);
+        let server = data.and_then(server).and_then(watch);
         let idle = if server.is_some() { settings.idle } else { settings.idle.min(ALONE) };
         let folder = settings.meeting.directory().to_owned();
         let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
@@ -80,9 +83,6 @@ impl Life {
 
     /// Is it over?
     pub(super) fn over(&mut self, asked: Instant) -> Option<Why> {
-        if self.server.as_ref().is_some_and(ended) {
-            return Some(Why::Server);
-        }
         if self.identity != identity(&self.folder) {
             return Some(Why::Replaced);
         }
@@ -92,13 +92,24 @@ impl Life {
         (asked.elapsed() > self.idle).then_some(Why::Idle)
     }
 
-    /// Waits for a signal.
+    /// Waits for a signal, or for the server's end: whoever stops a server and runs pg_rewind on its directory at once must
+    /// find no spool there that is just being cleared.
     pub(super) async fn told(&mut self) -> Why {
         let mut told = futures::stream::FuturesUnordered::new();
         told.extend(self.signals.iter_mut().map(Signal::recv));
-        match told.next().await {
-            Some(_) => Why::Told,
-            None => std::future::pending().await,
+        let ended = async {
+            if let Some(server) = &mut self.server {
+                if server.await.is_ok() {
+                    return;
+                }
+                // It cannot be watched any more.
+                self.server = None;
+            }
+            std::future::pending().await
+        };
+        tokio::select! {
+            Some(_) = told.next() => Why::Told,
+            () = ended => Why::Server,
         }
     }
 }
@@ -110,10 +121,24 @@ fn server(data: &Path) -> Option<OwnedFd> {
     pidfd_open(pid, PidfdFlags::empty()).ok()
 }
 
-/// Has this process ended?
-fn ended(process: &OwnedFd) -> bool {
-    let mut watched = [PollFd::new(process, PollFlags::IN)];
-    poll(&mut watched, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
+/// Tells when this process has ended. A thread of its own waits for it, as long as anybody wants to know.
+fn watch(process: OwnedFd) -> Option<oneshot::Receiver<()>> {
+    let (sender, receiver) = oneshot::channel();
+    let wait = move || {
+        while !sender.is_closed() {
+            let mut watched = [PollFd::new(&process, PollFlags::IN)];
+            match poll(&mut watched, Some(&Timespec { tv_sec: 1, tv_nsec: 0 })) {
+                Ok(0) | Err(Errno::INTR) => {}
+                Ok(_) => {
+                    let _ = sender.send(());
+                    return;
+                }
+                Err(_) => return,
+            }
+        }
+    };
+    std::thread::Builder::new().name("server".into()).stack_size(64 * 1024).spawn(wait).ok()?;
+    Some(receiver)
 }
 
 fn identity(folder: &Path) -> Option<(u64, u64)> {

@@ -16,6 +16,7 @@
 pub mod archive;
 pub mod clean;
 pub mod daemon;
+pub mod feeder;
 pub mod garage;
 pub mod need;
 pub mod pace;

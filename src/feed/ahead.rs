@@ -2,7 +2,7 @@
 //!
 //! In: the way that recovery follows, listings of the archive. Out: the next segments' names, and how each is stored as far
 //! as a listing told. Never: says that something is absent (a listing is only a reason not to ask ahead of time); looks
-//! behind a gap. [`list`] is the only thing here that asks a store.
+//! behind a gap. [`Listing::read`] is the only thing here that asks a store.
 
 use crate::catalog::InventoryBuilder;
 use crate::catalog::inventory::{Form, StoredSegment, order_of_trial};

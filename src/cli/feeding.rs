@@ -7,6 +7,8 @@ use super::args::wal_fetch::Args;
 use super::config::{Environment, Id};
 use super::context::Context;
 use super::exit;
+use crate::catalog::inventory::Form;
+use crate::commands::daemon::{Ahead, Direct, Serves, Turns};
 use crate::commands::wal_fetch::Options;
 use crate::error::Answer;
 use crate::feed::client::{self, Told, What};
@@ -15,7 +17,7 @@ use crate::feed::feeder::{self, Settings};
 use crate::feed::mode::{Mode, Who};
 use crate::feed::protocol::Question;
 use crate::feed::spool::Meeting;
-use crate::layout::WalFile;
+use crate::layout::{Compression, WalFile};
 use crate::storage::retry::Counters;
 use crate::wal::Carry;
 use std::ffi::OsString;
@@ -93,6 +95,52 @@ impl Asked {
         let (file, settings) = (self.file, self.digest.clone());
         client::tell(&self.destination, &Question::Got { file, settings, microseconds, carry: carry.map(Box::new) });
     }
+}
+
+/// Who serves the clients of a daemon: the store, and a feeder where anything is to be fetched ahead.
+pub async fn serves(
+    context: &Context,
+    args: &super::args::daemon::Args,
+    data: &Path,
+    deadline: Duration,
+) -> Answer<Arc<dyn Serves>> {
+    let data = std::path::absolute(data).unwrap_or_else(|_| data.to_owned());
+    let config = context.config()?;
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let direct = Direct {
+        store: context.bare_store(super::PATIENCE).await?,
+        data: data.clone(),
+        check: args.level(),
+        on_gap: args.on_gap(),
+        turns: Turns::new(cores.max(2) * 2),
+    };
+    let parallel = config.count(Id::WALG_DOWNLOAD_CONCURRENCY)?.and_then(|count| usize::try_from(count).ok());
+    if args.spool_bytes == Some(0) || parallel == Some(1) {
+        return Ok(Arc::new(direct));
+    }
+    let counters = Arc::new(Counters::default());
+    let settings = Settings {
+        store: context.store_to_feed_from(Arc::clone(&counters)).await?,
+        counters,
+        // Those of the question that starts a feeder take their place.
+        meeting: Meeting::in_wal_directory(&data.join("pg_wal")),
+        destination: data.join("pg_wal/RECOVERYXLOG"),
+        elsewhere: config.path(Id::WALG_PREFETCH_DIR),
+        directory: data,
+        forced: None,
+        check: args.level(),
+        on_gap: args.on_gap(),
+        likely: Form::of_suffix(Compression::Lzo),
+        spool_bytes: args.spool_bytes,
+        parallel: parallel.unwrap_or(Settings::PARALLEL),
+        // No wal-fetch's.
+        digest: "daemon".to_owned(),
+        // What it cannot bring within this time is asked of the store anew, within the same deadline.
+        patience: deadline / 3,
+        status_file: args.status_file.clone(),
+        idle: Settings::IDLE,
+    };
+    Ok(Arc::new(Ahead::new(direct, settings)))
 }
 
 /// Be the feeder until it is time to go. Exit codes are 0 and 1 only: in a container whose first process is the server, it

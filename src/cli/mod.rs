@@ -38,7 +38,6 @@ use exit::Asker;
 use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -417,28 +416,26 @@ impl Call {
                     .hint("Give --pgdata DIR, or set PGDATA.")
             })?,
         };
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let mut limits = commands::daemon::Limits::with_cores(cores);
+        let mut limits = commands::daemon::Limits::USUAL;
         limits.deadline = context.deadline().unwrap_or(limits.deadline);
-        let options = commands::daemon::Options {
-            socket: args.socket.clone(),
-            data: data.clone(),
-            limits,
-            manager: context.manager(),
-        };
-        let store = context.bare_store(PATIENCE).await?;
-        let serves = commands::daemon::Direct { store, data, check: args.level(), on_gap: args.on_gap() };
+        let serves = feeding::serves(context, args, &data, limits.deadline).await?;
+        let options =
+            commands::daemon::Options { socket: args.socket.clone(), data, limits, manager: context.manager() };
         let of_system = |error| Error::new(Code::LocalIo, "cannot be told to open the log anew").because(error);
         let mut rotated = signal(SignalKind::user_defined1()).map_err(of_system)?;
+        let mut hung_up = signal(SignalKind::hangup()).map_err(of_system)?;
         let rotations = async {
-            while rotated.recv().await.is_some() {
+            loop {
+                tokio::select! {
+                    _ = rotated.recv() => {}
+                    _ = hung_up.recv() => {}
+                }
                 logging::reopen();
             }
-            std::future::pending::<()>().await;
         };
         let report = tokio::select! {
-            report = commands::daemon::run(&options, Arc::new(serves)) => report?,
-            () = rotations => return Ok(exit::OK),
+            report = commands::daemon::run(&options, serves) => report?,
+            () = rotations => commands::daemon::Report::default(),
         };
         tracing::info!("stopped: {report}");
         Ok(exit::OK)

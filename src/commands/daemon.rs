@@ -31,19 +31,21 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout, timeout_at};
 
+pub mod ahead;
 pub mod direct;
 pub mod notify;
 mod seats;
 mod socket;
 pub mod ticket;
 
+pub use ahead::Ahead;
 pub use direct::Direct;
 pub use notify::{Manager, Notifier};
-pub use ticket::Ticket;
+pub use ticket::{Ticket, Turns};
 
 use seats::Seats;
 use ticket::{Desk, gone, is_gone};
@@ -71,8 +73,6 @@ pub struct Options {
 pub struct Limits {
     /// Connections at one time. When all are taken the one that idles longest makes room.
     pub connections: usize,
-    /// Fetches at one time; who comes behind them waits.
-    pub fetches: usize,
     /// From the first byte of a request to its last, and for the answer to be taken.
     pub frame: Duration,
     /// Between two requests.
@@ -82,16 +82,13 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// For a machine with so many cores. The deadline is below the 60 s that clients wait: then they hear why.
-    pub fn with_cores(cores: usize) -> Limits {
-        Limits {
-            connections: 256,
-            fetches: cores.max(2) * 2,
-            frame: Duration::from_secs(5),
-            idle: Duration::from_secs(600),
-            deadline: Duration::from_secs(55),
-        }
-    }
+    /// What will do. The deadline is below the 60 s that clients wait: then they hear why.
+    pub const USUAL: Limits = Limits {
+        connections: 256,
+        frame: Duration::from_secs(5),
+        idle: Duration::from_secs(600),
+        deadline: Duration::from_secs(55),
+    };
 }
 
 /// What became of a request, when it did not fail.
@@ -110,6 +107,9 @@ pub struct Served {
 pub trait Serves: Send + Sync + fmt::Debug {
     /// Bring this one. The file must get its name through the ticket.
     async fn fetch(&self, ticket: &Ticket<'_>) -> Answer<Served>;
+
+    /// Leave nothing behind: there will be no more.
+    async fn close(&self) {}
 }
 
 /// How often what happened.
@@ -178,7 +178,6 @@ pub async fn serve(options: &Options, serves: Arc<dyn Serves>, stop: watch::Rece
         data: std::path::absolute(&options.data).unwrap_or_else(|_| options.data.clone()),
         named: options.data.clone(),
         limits: options.limits.clone(),
-        fetches: Semaphore::new(options.limits.fetches.max(1)),
         seats: Seats::new(options.limits.connections.max(1)),
         desk: Desk::default(),
         counts: Counts::default(),
@@ -241,6 +240,7 @@ pub async fn serve(options: &Options, serves: Arc<dyn Serves>, stop: watch::Rece
             }
         }
     }
+    shared.serves.close().await;
     Ok(shared.counts.report())
 }
 
@@ -291,7 +291,6 @@ struct Shared {
     /// The same as the settings name it.
     named: PathBuf,
     limits: Limits,
-    fetches: Semaphore,
     seats: Seats,
     desk: Desk,
     counts: Counts,
@@ -394,7 +393,7 @@ impl Shared {
         };
         let ticket = self.desk.ticket(file, destination, stream, Instant::now() + self.limits.deadline);
         let served = tokio::select! {
-            served = self.serve(&ticket) => served,
+            served = self.serves.fetch(&ticket) => served,
             () = gone(stream) => Err(ticket.left_error()),
         };
         if is_gone(stream) && !matches!(&served, Ok(Served { delivered: true, .. })) {
@@ -434,16 +433,6 @@ impl Shared {
             true => notes.iter().for_each(|note| tracing::debug!("{note}")),
             false => notes.iter().for_each(|note| tracing::info!("{note}")),
         }
-    }
-
-    async fn serve(&self, ticket: &Ticket<'_>) -> Answer<Served> {
-        let busy = || {
-            let what = format!("{} other fetches took until the deadline", self.limits.fetches);
-            Error::new(Code::StoreTimeout, what).on(ticket.file())
-        };
-        let permit = timeout_at(ticket.until(), self.fetches.acquire()).await.map_err(|_| busy())?;
-        let _permit = permit.map_err(|_| busy())?;
-        self.serves.fetch(ticket).await
     }
 
     /// What is wished for, if it can be.

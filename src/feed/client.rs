@@ -205,12 +205,20 @@ fn folder(destination: &Path) -> &Path {
 
 /// Put a whole file under its final name. `Ok(false)`: it is gone.
 pub fn hand_over(from: &Path, destination: &Path) -> Answer<bool> {
+    hand_over_if(from, destination, || Ok(()))
+}
+
+/// The same, if it still may: `may` is asked right before the rename, and what it gives is held until that is done.
+pub fn hand_over_if<T>(from: &Path, destination: &Path, may: impl Fn() -> Answer<T>) -> Answer<bool> {
     let error = |cause: io::Error| {
         Error::new(Code::LocalIo, format!("cannot take {} from the spool", from.display()))
             .on(destination.display())
             .because(cause)
     };
-    match std::fs::rename(from, destination) {
+    let held = may()?;
+    let renamed = std::fs::rename(from, destination);
+    drop(held);
+    match renamed {
         Ok(()) => Ok(true),
         // It may be there again by now, for the next one who asks.
         Err(cause) if cause.kind() == io::ErrorKind::NotFound && folder(destination).exists() => Ok(false),
@@ -224,7 +232,7 @@ pub fn hand_over(from: &Path, destination: &Path) -> Answer<bool> {
             let landing = Landing::open(destination)?;
             let size = source.metadata().map_err(error)?.len();
             landing.fill_from(&mut source, size)?;
-            landing.publish(false)?;
+            landing.publish_if(false, may)?;
             // Its place is wanted; the owner removes what is left.
             let _ = std::fs::remove_file(from);
             Ok(true)

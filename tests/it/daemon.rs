@@ -297,6 +297,7 @@ fn starting_and_stopping() {
         assert_eq!(daemon.fetch(SEGMENT, "pg_wal/RECOVERYXLOG"), 'O');
         // Logs are rotated under it.
         daemon.signal(Signal::USR1);
+        daemon.signal(Signal::HUP);
         daemon.signal(signal);
         assert!(daemon.ended().success(), "{}", daemon.log());
         assert!(!case.socket().exists());
@@ -551,6 +552,76 @@ fn recovers_13() {
 #[test]
 fn recovers_15() {
     or_skip!(recovers(15));
+}
+
+/// What PostgreSQL asks for next is fetched before it asks, each segment once, and nothing of it is left behind.
+#[test]
+fn it_looks_ahead() {
+    let postgres = super::support::require!(postgres 13);
+    let lzop = super::support::require!(lzop);
+    let scratch = Scratch::new();
+    let offline = archive::make_offline(&scratch, &postgres, &lzop);
+    let pace = Pace::of_folder(&offline.archive, Distance::of(150, 0));
+    let data = recovery::copy(&scratch, &offline.base, "data");
+    let socket = scratch.join("socket");
+    let mut command = scratch.command(scratch.wal_r());
+    command.envs(far(&pace)).arg("daemon").arg("--pgdata").arg(&data).arg(&socket);
+    let mut daemon = Daemon::start(&mut command, &socket);
+    let flags: &'static str = Box::leak(format!("--socket '{}'", socket.display()).into_boxed_str());
+    // What arrives, the daemon brought: the server knows of no archive.
+    let source = Source { flags, ..Source::directory(&scratch.join("no/such/archive")) };
+    let mut server = recovery::spawn(&scratch, &postgres, &data, Kind::Standby, &source);
+    server.wait_for("caught up", |server| server.try_ask(offline.accounts).is_ok_and(|sum| sum == offline.sum));
+    let status = scratch.command(scratch.wal_r()).args(["feed-status", "--once"]).arg(&data).output().unwrap();
+    assert!(status.status.success(), "{}", stderr(&status));
+    let counts = pace.counts();
+    let stored: Vec<String> = fs::read_dir(offline.archive.join("wal_005"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.len() == 28)
+        .collect();
+    let asked = stored.iter().filter_map(|name| counts.segments.get(name.trim_end_matches(".lzo")));
+    let asked: Vec<usize> = asked.copied().collect();
+    assert!(asked.len() >= 4 && asked.iter().all(|times| *times == 1), "{counts:?}");
+    assert!(counts.most_at_once > 1, "nothing was fetched ahead: {counts:?}");
+    assert!(data.join("pg_wal/.wal-r").is_dir());
+
+    daemon.signal(Signal::TERM);
+    assert!(daemon.ended().success(), "{}", daemon.log());
+    assert!(!data.join("pg_wal/.wal-r").exists(), "{}", daemon.log());
+    assert!(daemon.log().contains(" 0 failed"), "{}", daemon.log());
+    // Without it nobody is left who knows an archive: the standby says so, and stays.
+    server.wait_for("asking without the daemon", |server| server.log().contains("asking the archive itself"));
+    assert_eq!(server.ask("select pg_is_in_recovery()"), "t");
+}
+
+/// Another process looks ahead already: the daemon does without.
+#[test]
+fn a_spool_has_one_owner() {
+    let postgres = super::support::require!(postgres 13);
+    let lzop = super::support::require!(lzop);
+    let scratch = Scratch::new();
+    let offline = archive::make_offline(&scratch, &postgres, &lzop);
+    let data = recovery::copy(&scratch, &offline.base, "data");
+    let source = Source::directory(&offline.archive);
+    let mut server = recovery::spawn(&scratch, &postgres, &data, Kind::Standby, &source);
+    server.wait_for("caught up", |server| server.try_ask(offline.accounts).is_ok_and(|sum| sum == offline.sum));
+    let socket = scratch.join("socket");
+    let mut command = scratch.command(scratch.wal_r());
+    command.arg("--prefix").arg(&offline.archive).arg("daemon").arg("--pgdata").arg(&data).arg(&socket);
+    let daemon = Daemon::start(&mut command, &socket);
+    let stored = fs::read_dir(offline.archive.join("wal_005")).unwrap();
+    let names = stored.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let first = names.filter(|name| name.len() == 28).min().unwrap();
+    for _ in 0..3 {
+        assert_eq!(daemon.fetch(first.trim_end_matches(".lzo"), "pg_wal/RECOVERYXLOG"), 'O', "{}", daemon.log());
+    }
+    assert_eq!(daemon.log().matches("owns the spool").count(), 1, "{}", daemon.log());
+    // What is no question of the server's makes no spool.
+    assert_eq!(daemon.fetch(first.trim_end_matches(".lzo"), "base/RECOVERYXLOG"), 'O', "{}", daemon.log());
+    assert!(!data.join("base/.wal-r").exists());
+    assert_eq!(server.ask("select pg_is_in_recovery()"), "t");
+    assert!(server.ended().is_none());
 }
 
 /// The daemon dies in the middle and comes back: nobody promotes early, and every row arrives.

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 #[command(
     after_help = "Clients are `wal-r wal-fetch --socket SOCKET %f %p` and WAL-G's `walg-daemon-client`. Destinations belong \
                   to one data directory, the daemon's.\nRuns until SIGTERM or SIGINT, finishes what it serves, and \
-                  removes its socket; a second signal stops it at once. SIGUSR1 opens WALG_LOG_DESTINATION anew.\n\n\
+                  removes its socket; a second signal stops it at once. SIGUSR1 and SIGHUP open WALG_LOG_DESTINATION anew.\n\n\
                   Examples:\n  \
                   wal-r daemon --pgdata /var/lib/postgresql/15/main /run/wal-r/socket\n  \
                   restore_command = 'wal-r wal-fetch --socket /run/wal-r/socket %f %p'"
@@ -30,6 +30,12 @@ pub struct Args {
     /// What an absent segment means behind which the timeline goes on; else by who asks
     #[arg(long, value_enum)]
     on_gap: Option<GapMeans>,
+    /// Most that waits on disk, fetched ahead: 256M, 1G. Default 256 MiB; 0 looks at nothing ahead
+    #[arg(long, value_name = "BYTES", value_parser = super::bytes)]
+    pub spool_bytes: Option<u64>,
+    /// Write metrics of the recovery there every second, as Prometheus' textfile collector takes them
+    #[arg(long, value_name = "FILE")]
+    pub status_file: Option<PathBuf>,
 }
 
 impl Args {

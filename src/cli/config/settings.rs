@@ -178,8 +178,8 @@ settings! {
     WALE_RETRIES [] Count(0), RETRIES, "100", "how often WAL-E tried a request";
 
     // Reading
-    WALG_DOWNLOAD_CONCURRENCY [] Count(1), By("backup-fetch, wal-fetch"), "by this machine's cores; wal-fetch: 10", "how many objects are fetched at once; wal-fetch: 1 looks at nothing ahead";
-    WALG_PREFETCH_DIR [] Path, By("wal-fetch"), "beside the destination", "where segments wait that were fetched ahead";
+    WALG_DOWNLOAD_CONCURRENCY [] Count(1), By("backup-fetch, wal-fetch, daemon"), "by this machine's cores; wal-fetch: 10", "how many objects are fetched at once; wal-fetch: 1 looks at nothing ahead";
+    WALG_PREFETCH_DIR [] Path, By("wal-fetch, daemon"), "beside the destination", "where segments wait that were fetched ahead";
     WALG_NETWORK_RATE_LIMIT [] Count(1), Later("a rate limit"), "none", "bytes per second";
     WALG_FETCH_TARGET_USER_DATA [] Text, Later("WAL-G's user data"), "", "choose the base backup with this user data";
     WALG_TARGET_STORAGE [] Text, FAILOVER, "", "which of several stores";

@@ -3,9 +3,10 @@
 //! In: tickets. Out: files at their destinations, by `wal_fetch`'s judgement. Never: keeps anything from one request to the
 //! next but connections and credentials.
 
+use super::ticket::Turns;
 use super::{Served, Serves, Ticket};
 use crate::catalog::inventory::Form;
-use crate::commands::wal_fetch::{self, OnGap, Outcome};
+use crate::commands::wal_fetch::{self, OnGap, Outcome, Report};
 use crate::error::{Answer, Code, Error};
 use crate::feed::mode::Mode;
 use crate::layout::Compression;
@@ -27,11 +28,14 @@ pub struct Direct {
     pub check: Level,
     /// What a gap means; `None`: by who asks.
     pub on_gap: Option<OnGap>,
+    /// How many do so at one time.
+    pub turns: Turns,
 }
 
-#[async_trait]
-impl Serves for Direct {
-    async fn fetch(&self, ticket: &Ticket<'_>) -> Answer<Served> {
+impl Direct {
+    /// Bring it, and say all that is known of it.
+    pub(super) async fn run(&self, ticket: &Ticket<'_>) -> Answer<Report> {
+        let _turn = self.turns.take(ticket).await?;
         let (data, file, destination) = (self.data.clone(), *ticket.file(), ticket.destination().to_owned());
         let options = wal_fetch::Options {
             file,
@@ -47,11 +51,23 @@ impl Serves for Direct {
         let mode = mode.await.map_err(|cause| Error::new(Code::InternalBug, "a thread died").because(cause))?;
         let store = Retrying::new(self.store.clone(), RetryPolicy::within(ticket.left()));
         let publish = |landing, sync| ticket.publish(landing, sync);
-        let report = wal_fetch::run_for(&store, &options, &mode, &publish).await?;
-        Ok(Served {
+        wal_fetch::run_for(&store, &options, &mode, &publish).await
+    }
+}
+
+#[async_trait]
+impl Serves for Direct {
+    async fn fetch(&self, ticket: &Ticket<'_>) -> Answer<Served> {
+        Ok(self.run(ticket).await?.into())
+    }
+}
+
+impl From<Report> for Served {
+    fn from(report: Report) -> Served {
+        Served {
             delivered: matches!(report.outcome, Outcome::Delivered { .. }),
             notes: report.notes,
             warnings: report.warnings,
-        })
+        }
     }
 }

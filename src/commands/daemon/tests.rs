@@ -4,6 +4,7 @@ use super::*;
 use crate::feed::deliver::Landing;
 use std::fs;
 use std::os::unix::net::UnixDatagram;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 const FIRST: &str = "000000010000000000000001";
@@ -17,6 +18,7 @@ const FOURTH: &str = "000000010000000000000004";
 #[derive(Debug)]
 struct Told {
     slow: &'static str,
+    turns: Turns,
     let_go: Semaphore,
     begun: Semaphore,
 }
@@ -25,6 +27,7 @@ struct Told {
 impl Serves for Told {
     async fn fetch(&self, ticket: &Ticket<'_>) -> Answer<Served> {
         let name = ticket.file().to_string();
+        let _turn = self.turns.take(ticket).await?;
         self.begun.add_permits(1);
         if name == self.slow {
             self.let_go.acquire().await.unwrap().forget();
@@ -51,16 +54,21 @@ struct Stage {
 impl Stage {
     /// A running daemon.
     async fn new(slow: &'static str, change: impl FnOnce(&mut Options)) -> Stage {
+        Stage::with_turns(100, slow, change).await
+    }
+
+    async fn with_turns(turns: usize, slow: &'static str, change: impl FnOnce(&mut Options)) -> Stage {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir_all(folder.path().join("data/pg_wal")).unwrap();
         let mut options = Options {
             socket: folder.path().join("socket"),
             data: folder.path().join("data"),
-            limits: Limits::with_cores(4),
+            limits: Limits::USUAL,
             manager: Manager::default(),
         };
         change(&mut options);
-        let told = Arc::new(Told { slow, let_go: Semaphore::new(0), begun: Semaphore::new(0) });
+        let told =
+            Arc::new(Told { slow, turns: Turns::new(turns), let_go: Semaphore::new(0), begun: Semaphore::new(0) });
         let (stop, stopped) = watch::channel(Stop::No);
         let serves = told.clone();
         let daemon = tokio::spawn(async move { serve(&options, serves, stopped).await });
@@ -324,11 +332,8 @@ async fn many_that_stall_keep_nobody_waiting() {
 
 #[tokio::test]
 async fn who_waits_behind_others_hears_in_time() {
-    let stage = Stage::new(FIRST, |options| {
-        options.limits.fetches = 1;
-        options.limits.deadline = Duration::from_millis(300);
-    })
-    .await;
+    let change = |options: &mut Options| options.limits.deadline = Duration::from_millis(300);
+    let stage = Stage::with_turns(1, FIRST, change).await;
     let mut first = stage.wait_for(FIRST).await;
     assert_eq!(stage.fetch(SECOND, "pg_wal/other").await, b"E");
     stage.told.let_go.add_permits(1);

@@ -138,6 +138,7 @@ pub async fn serves(
         // What it cannot bring within this time is asked of the store anew, within the same deadline.
         patience: deadline / 3,
         status_file: args.status_file.clone(),
+        beside_server: false,
         idle: Settings::IDLE,
     };
     Ok(Arc::new(Ahead::new(direct, settings)))
@@ -178,6 +179,7 @@ async fn feed(context: &Context, args: &Args, argv: &[OsString]) -> Answer<()> {
         // Its askers go to the store themselves then, within the same deadline.
         patience: context.deadline().unwrap_or(super::args::wal_fetch::DEADLINE) / 3,
         status_file: args.status_file.clone(),
+        beside_server: true,
         idle: Settings::IDLE,
     };
     if let Some((_feeder, running)) = feeder::start(settings, &options.file)? {

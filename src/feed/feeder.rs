@@ -94,6 +94,8 @@ pub struct Settings {
     pub patience: Duration,
     /// Where metrics are written every second.
     pub status_file: Option<PathBuf>,
+    /// It was started by a command of the server, which therefore can be seen to live; else it may be in another container.
+    pub beside_server: bool,
     /// It goes when nobody asked for so long.
     pub idle: Duration,
 }

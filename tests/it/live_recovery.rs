@@ -36,9 +36,10 @@ impl Stage {
         Ok(Stage { scratch, postgres, _garage: garage, proxy, offline, source })
     }
 
-    /// The same archive for a store in trouble: one that never answers is known within the test's patience.
+    /// The same archive for a store in trouble, segment by segment: one that never answers is known within the test's
+    /// patience, and the trouble begins with the very segment that is asked for. (With a feeder: `storms`.)
     fn hurried(&self) -> Source {
-        Source { flags: "--deadline 2s", ..self.source.clone() }
+        Source { flags: "--deadline 2s -p 0", ..self.source.clone() }
     }
 
     fn recover(&self, name: &str, kind: Kind, source: &Source) -> Server {

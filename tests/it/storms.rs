@@ -14,10 +14,13 @@ use crate::support::recovery::{self, Kind, Source};
 use crate::support::{Scratch, need, or_skip};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// A store that never answers is known within the test's patience.
-const HURRIED: &str = "--deadline 1s";
+/// Segment by segment, so that a storm falls upon the very one that is asked for. A store that never answers is known
+/// within the test's patience.
+const HURRIED: &str = "--deadline 1s -p 0";
+/// With a feeder that looks a little ahead, so that a storm of the middle meets it there.
+const AHEAD: &str = "--deadline 1s --spool-bytes 3M";
 
 /// What a storm falls upon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -285,6 +288,39 @@ fn point_in_time(stage: &Stage) {
     quarters(stage);
 }
 
+/// The same storms upon a feeder: PostgreSQL may have what was fetched before, and then it stops; or the storm did not keep
+/// anything from it, and it has every row.
+fn point_in_time_ahead(stage: &Stage) {
+    let (victim, mut stopped) = (stage.segment(20), 0);
+    for storm in that_last().into_iter().chain(of_listings()) {
+        let weather = stage.arm(&storm, &victim);
+        let mut server = stage.recover("ahead", Kind::PointInTime, AHEAD);
+        let name = storm.name;
+        server.wait_for_end_or("promoted", |server| {
+            server.try_ask("select pg_is_in_recovery()").is_ok_and(|answer| answer == "f")
+        });
+        assert!(hits(&weather) > 0, "{name} hit nothing:\n{}", server.log());
+        assert!(server.log().contains("restored log file"), "{name}: it was meant for the middle:\n{}", server.log());
+        if server.ended().is_some() {
+            stopped += 1;
+            never_promoted(&server, name);
+            assert!(complaints(&server) > 0, "{name}: no clear message:\n{}", server.log());
+        } else {
+            assert_eq!(server.ask(stage.offline.accounts), stage.offline.sum, "{name}: fewer rows:\n{}", server.log());
+        }
+        drop(server);
+        stage.proxy.rule(|_| Fault::None);
+        // Its feeder would carry this storm's requests into the next one.
+        let (spool, began) = (stage.scratch.join("ahead/pg_wal/.wal-r"), Instant::now());
+        while spool.exists() {
+            assert!(began.elapsed() < Duration::from_secs(20), "{name}: the feeder stays");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        std::fs::remove_dir_all(stage.scratch.join("ahead")).expect("room for the next");
+    }
+    assert!(stopped >= that_last().len(), "{stopped} stopped");
+}
+
 /// Every connection is reset, or ends in order, at some quarter of its body: each goes on where it broke.
 fn quarters(stage: &Stage) {
     let sizes: BTreeMap<String, usize> = stage.offline.segments.iter().cloned().collect();
@@ -308,7 +344,7 @@ fn quarters(stage: &Stage) {
 
 /// One standby through all of it.
 fn standby(stage: &Stage) {
-    let mut server = stage.recover("standby", Kind::Standby, HURRIED);
+    let mut server = stage.recover("standby", Kind::Standby, AHEAD);
     let mut place = 4;
     let outlives = |server: &mut Server, storm: &Storm, place: &mut usize| {
         let before = complaints(server);
@@ -338,7 +374,7 @@ fn standby(stage: &Stage) {
 
     // At the end of the archive, which it must not lose sight of.
     server.stop();
-    let mut server = stage.recover("standby", Kind::Standby, HURRIED);
+    let mut server = stage.recover("standby", Kind::Standby, AHEAD);
     server.wait_for("caught up", |server| stage.is_all_there(server));
     for storm in of_listings() {
         let before = complaints(&server);
@@ -370,16 +406,21 @@ fn point_in_time_13() {
 }
 
 #[test]
-fn point_in_time_18() {
-    point_in_time(&or_skip!(Stage::new(18, 80)));
+fn point_in_time_ahead_13() {
+    point_in_time_ahead(&or_skip!(Stage::new(13, 40)));
 }
 
 #[test]
-fn standby_13() {
-    standby(&or_skip!(Stage::new(13, 120)));
+fn point_in_time_ahead_18() {
+    point_in_time_ahead(&or_skip!(Stage::new(18, 40)));
 }
 
 #[test]
-fn standby_18() {
-    standby(&or_skip!(Stage::new(18, 120)));
+fn standby_ahead_13() {
+    standby(&or_skip!(Stage::new(13, 240)));
+}
+
+#[test]
+fn standby_ahead_18() {
+    standby(&or_skip!(Stage::new(18, 240)));
 }

@@ -55,6 +55,8 @@ impl Why {
 pub(super) struct Life {
     /// Signal files, one of which is there during recovery. Empty where that says nothing.
     signs: Vec<PathBuf>,
+    /// It had ended before anybody looked.
+    gone: bool,
     /// Says so when the server has ended.
     server: Option<oneshot::Receiver<()>>,
     folder: PathBuf,
@@ -67,11 +69,14 @@ impl Life {
     pub(super) fn new(settings: &Settings, data: Option<&Path>) -> Life {
         let signs = ["recovery.signal", "standby.signal", "recovery.conf"];
         let signs = data.filter(|_| settings.forced.is_none()).map(|data| signs.map(|name| data.join(name)));
-        let server = data.and_then(server).and_then(watch);
+        let found = data.and_then(server);
+        let gone = found.is_none() && data.is_some() && settings.beside_server;
+        let server = found.and_then(watch);
         let idle = if server.is_some() { settings.idle } else { settings.idle.min(ALONE) };
         let folder = settings.meeting.directory().to_owned();
         let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
         Life {
+            gone,
             signs: signs.map(Vec::from).unwrap_or_default(),
             server,
             identity: identity(&folder),
@@ -83,6 +88,9 @@ impl Life {
 
     /// Is it over?
     pub(super) fn over(&mut self, asked: Instant) -> Option<Why> {
+        if self.gone {
+            return Some(Why::Server);
+        }
         if self.identity != identity(&self.folder) {
             return Some(Why::Replaced);
         }

@@ -79,6 +79,7 @@ impl Case {
             digest: "ab".to_owned(),
             patience: Duration::from_secs(20),
             status_file: None,
+            beside_server: false,
             idle: Settings::IDLE,
         };
         change(&mut settings);
@@ -418,6 +419,10 @@ async fn it_goes_when_it_is_not_wanted() {
     server.kill().unwrap();
     server.wait().unwrap();
     assert!(!gone(case).await);
+    // It was gone before the feeder came.
+    let case =
+        Case::with(&store, "recovery.signal", "00000002.history", |settings| settings.beside_server = true).await;
+    assert!(!gone(case).await);
     // Nobody asks.
     let case = Case::with(&store, "recovery.signal", "00000002.history", |settings| {
         settings.idle = Duration::from_millis(100)
@@ -458,6 +463,7 @@ async fn one_owner_and_the_status_of_it() {
         digest: "ab".to_owned(),
         patience: Duration::from_secs(1),
         status_file: None,
+        beside_server: false,
         idle: Settings::IDLE,
     };
     if let Some((feeder, _)) = start(settings, &"00000002.history".parse().unwrap()).unwrap() {

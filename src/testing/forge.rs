@@ -190,6 +190,13 @@ impl Wal {
         start
     }
 
+    /// The same stretch from here on, without the bytes so far: for more WAL than fits into memory. At a segment's end only.
+    pub fn go_on(&self) -> Wal {
+        debug_assert!((self.bytes.len() as u64).is_multiple_of(self.shape.size.bytes()));
+        let start = self.position().0;
+        Wal { start, bytes: Vec::new(), records: Vec::new(), ..*self }
+    }
+
     /// Fills up to the end of the segment: the last record ends exactly there.
     pub fn fill(&mut self) {
         while self.left_in_segment() < self.shape.size.bytes() || self.at_page_start() && self.bytes.is_empty() {

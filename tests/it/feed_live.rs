@@ -2,6 +2,7 @@
 //!
 //! In: PostgreSQL 13, 15 and 18, hundreds of segments of 1 MiB, Garage behind a proxy that is some way off, feeders as
 //! wal-fetch starts them. Out: rows, requests, status files, processes and folders. Never: asserts a time.
+#![allow(clippy::print_stdout, reason = "figures for whoever runs it by hand")]
 
 use crate::support::archive::{self, Extent, Offline};
 use crate::support::feeder;

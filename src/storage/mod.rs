@@ -11,6 +11,8 @@ pub mod local;
 pub mod memory;
 pub mod object;
 pub mod open;
+#[cfg(feature = "s3")]
+mod remote;
 pub mod retry;
 #[cfg(feature = "s3")]
 pub mod s3;

@@ -13,13 +13,14 @@ mod answers;
 mod client;
 
 use super::open::S3Settings;
+use super::remote::{Order, body_stream, check_range, merge, normalise, root};
 use super::retry::Counters;
 use super::{
-    BodyStream, ByteRange, Capabilities, Depth, ETag, Got, ListStream, Listed, ObjectId, Store, StoreError,
-    StoreErrorKind, StoreWrite,
+    ByteRange, Capabilities, Depth, ETag, Got, ListStream, Listed, ObjectId, Store, StoreError, StoreErrorKind,
+    StoreWrite,
 };
 use crate::layout::ObjectKey;
-use answers::{Refusal, content_range, root, transport, unsatisfied_size, url_decode};
+use answers::{Refusal, transport, unsatisfied_size, url_decode};
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::interceptors::{
@@ -32,8 +33,9 @@ use aws_sdk_s3::types::{EncodingType, RequestPayer};
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_runtime_api::http::Response;
+use aws_smithy_types::byte_stream::error::Error as ByteStreamError;
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -318,29 +320,13 @@ impl S3Store {
         for folder in page.common_prefixes() {
             folders.push(Listed::Folder(key(folder.prefix())?));
         }
-        // Each comes in order of its own.
-        let (mut objects, mut folders) = (objects.into_iter().peekable(), folders.into_iter().peekable());
-        let next = || {
-            let folder_first = match (objects.peek(), folders.peek()) {
-                (Some(object), Some(folder)) => name(folder) < name(object),
-                (object, _) => object.is_none(),
-            };
-            if folder_first { folders.next() } else { objects.next() }
-        };
-        Ok(std::iter::from_fn(next).collect())
+        Ok(merge(objects, folders))
     }
 }
 
-fn name(entry: &Listed) -> &ObjectKey {
-    match entry {
-        Listed::Object(object) => &object.key,
-        Listed::Folder(folder) => folder,
-    }
-}
-
-/// With quotes, as a header has it: some servers leave them out of their listings.
-fn normalise(etag: &str) -> ETag {
-    if etag.ends_with('"') { ETag::new(etag) } else { ETag::new(format!("\"{etag}\"")) }
+/// The SDK's body as a stream.
+fn pieces(body: ByteStream) -> impl Stream<Item = Result<Bytes, ByteStreamError>> {
+    futures::stream::unfold(body, |mut body| async { body.next().await.map(|piece| (piece, body)) })
 }
 
 fn timestamp(time: &DateTime) -> Option<jiff::Timestamp> {
@@ -396,91 +382,6 @@ fn failure<E: std::error::Error + Send + Sync + 'static>(
         size: (status == 416).then(|| unsatisfied_size(header("content-range"), body)).flatten(),
         status,
     }
-}
-
-/// Check an answer to a GET against what was asked for. Gives the size of the object, what to skip at the body's beginning
-/// and how many bytes to take then. The error is a clause.
-fn check_range(
-    range: ByteRange,
-    status: u16,
-    stated: Option<&str>,
-    length: Option<i64>,
-) -> Result<(u64, u64, u64), String> {
-    let length = length.and_then(|length| u64::try_from(length).ok());
-    match status {
-        206 => {
-            if range == ByteRange::ALL {
-                return Err("a part (206), asked for the whole".into());
-            }
-            let (first, last, size) = stated
-                .and_then(content_range)
-                .ok_or_else(|| format!("206 and the range {:?}", stated.unwrap_or("that it does not name")))?;
-            let (start, end) = range.within(size);
-            if (first, last + 1) != (start, end) {
-                return Err(format!(
-                    "bytes {first} to {last} of {size}, asked for {start} to {}",
-                    end.saturating_sub(1)
-                ));
-            }
-            if length.is_some_and(|length| length != end - start) {
-                return Err(format!("{} bytes for a range of {}", length.unwrap_or_default(), end - start));
-            }
-            Ok((size, 0, end - start))
-        }
-        200 => {
-            // The whole, whatever was asked for: some servers and caches know no ranges.
-            let size = length.ok_or("no length: whole and cut short cannot be told apart")?;
-            let (start, end) = range.within(size);
-            Ok((size, start, end - start))
-        }
-        other => Err(format!("{other}, which is no answer to GET")),
-    }
-}
-
-/// The bytes wanted of a body: `skip` left out, then `take`, and an error when there are fewer. More are an error too where
-/// the body was to end there (`exact`).
-fn body_stream(body: ByteStream, url: String, skip: u64, take: u64, exact: bool) -> BodyStream {
-    let state = Some((body, skip, take));
-    futures::stream::unfold(state, move |state| {
-        let url = url.clone();
-        async move {
-            let (mut body, mut skip, mut left) = state?;
-            loop {
-                if left == 0 && !exact {
-                    return None;
-                }
-                let mut piece = match body.next().await {
-                    Some(Ok(piece)) => piece,
-                    Some(Err(error)) => {
-                        let (kind, what) = transport(&error)
-                            .unwrap_or_else(|| (StoreErrorKind::Unreachable, "the answer broke off".into()));
-                        let what = format!("GET: {what}, {left} bytes before the end");
-                        return Some((Err(StoreError::new(kind, url, what).because(root(&error))), None));
-                    }
-                    None if skip == 0 && left == 0 => return None,
-                    None => {
-                        let what = format!("GET: the answer ended {} bytes before its end", skip + left);
-                        return Some((Err(StoreError::new(StoreErrorKind::Unreachable, url, what)), None));
-                    }
-                };
-                let passed = usize::try_from(skip).unwrap_or(usize::MAX).min(piece.len());
-                let _ = piece.split_to(passed);
-                skip -= passed as u64;
-                if piece.len() as u64 > left {
-                    if exact {
-                        let what = "GET: the answer goes on behind its end".to_owned();
-                        return Some((Err(StoreError::new(StoreErrorKind::Failed, url, what)), None));
-                    }
-                    piece.truncate(usize::try_from(left).unwrap_or(usize::MAX));
-                }
-                if !piece.is_empty() {
-                    left -= piece.len() as u64;
-                    return Some((Ok(piece), Some((body, skip, left))));
-                }
-            }
-        }
-    })
-    .boxed()
 }
 
 #[async_trait]
@@ -572,7 +473,7 @@ impl Store for S3Store {
             return Err(StoreError::new(StoreErrorKind::Changed, url, "GET: the object is another version now"));
         }
         let exact = skip + take == size || seen.status == 206;
-        Ok(Got { object, body: body_stream(output.body, url, skip, take, exact) })
+        Ok(Got { object, body: body_stream(pieces(output.body), url, skip, take, exact) })
     }
 
     async fn head(&self, key: &ObjectKey) -> Result<ObjectId, StoreError> {
@@ -626,38 +527,6 @@ impl Pages {
             }
             Ok(entries)
         }))
-    }
-}
-
-/// Holds a listing to its promise: below the prefix, in order.
-struct Order {
-    prefix: String,
-    last: Option<ObjectKey>,
-    began: bool,
-}
-
-impl Order {
-    fn check(&mut self, entry: Result<Listed, StoreError>, url: &str) -> Option<Result<Listed, StoreError>> {
-        let Ok(listed) = &entry else { return Some(entry) };
-        let key = name(listed);
-        let wrong = |what: String| {
-            Some(Err(StoreError::new(StoreErrorKind::Failed, url, format!("LIST answered with {what}"))))
-        };
-        if !key.as_str().starts_with(&self.prefix) {
-            return wrong(format!("{key:?}, which was not asked for"));
-        }
-        match &self.last {
-            // Servers differ in what they make of a place to start that lies in a folder, or do not know it at all.
-            Some(last) if key <= last && !self.began => None,
-            // Repeated at the border of two pages.
-            Some(last) if key == last => None,
-            Some(last) if key < last => wrong(format!("{key:?} behind {last:?}: not in the order of the keys")),
-            _ => {
-                self.began = true;
-                self.last = Some(key.clone());
-                Some(entry)
-            }
-        }
     }
 }
 

@@ -10,9 +10,9 @@
 //! Source: Amazon S3 API reference, "Error responses"; the error tables of Ceph RGW, Garage and MinIO.
 
 use crate::storage::StoreErrorKind as Kind;
+use crate::storage::remote::{self, chain, element, error_document, line, percent_decode};
 use aws_credential_types::provider::error::CredentialsError;
 use std::error::Error as StdError;
-use std::io;
 
 /// An answer that is an error.
 #[derive(Debug, Default)]
@@ -37,35 +37,9 @@ pub(super) struct Meaning {
     pub region: Option<String>,
 }
 
-/// The text of the first element of this name. Enough for S3's flat error documents.
-pub(super) fn element<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
-    let (_, rest) = xml.split_once(&format!("<{name}>"))?;
-    let (text, _) = rest.split_once('<')?;
-    Some(text.trim()).filter(|text| !text.is_empty())
-}
-
-/// One line, not too long: servers put what they like into messages.
-fn line(text: &str) -> String {
-    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    match text.char_indices().nth(200) {
-        Some((end, _)) => format!("{}...", &text[..end]),
-        None => text,
-    }
-}
-
 impl Refusal<'_> {
-    /// S3's error document, if this is one.
-    fn document(&self) -> Option<&str> {
-        let text = std::str::from_utf8(self.body).ok()?.trim_start_matches('\u{feff}').trim_start();
-        let root = match text.strip_prefix("<?xml") {
-            Some(rest) => rest.split_once("?>")?.1.trim_start(),
-            None => text,
-        };
-        (root.starts_with("<Error>") || root.starts_with("<Error ")).then_some(root)
-    }
-
     pub(super) fn meaning(&self) -> Meaning {
-        let document = self.document();
+        let document = error_document(self.body);
         let code = document.and_then(|document| element(document, "Code"));
         let message = document.and_then(|document| element(document, "Message"));
         let kind = kind(self.status, code);
@@ -133,23 +107,6 @@ fn kind(status: u16, code: Option<&str>) -> Kind {
     }
 }
 
-/// A cause in a chain of errors. [`io::Error`] hides what it wraps from `source()`.
-fn below<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
-    match error.downcast_ref::<io::Error>() {
-        Some(error) => error.get_ref().map(|inner| inner as &(dyn StdError + 'static)),
-        None => error.source(),
-    }
-}
-
-fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(Some(error), |error| below(*error))
-}
-
-/// The text of the deepest cause.
-pub(super) fn root(error: &(dyn StdError + 'static)) -> String {
-    chain(error).last().map(|error| line(&error.to_string())).unwrap_or_default()
-}
-
 /// Why no answer came, or why it broke off. `None`: not a matter of the way.
 pub(super) fn transport(error: &(dyn StdError + 'static)) -> Option<(Kind, String)> {
     for cause in chain(error) {
@@ -166,73 +123,7 @@ pub(super) fn transport(error: &(dyn StdError + 'static)) -> Option<(Kind, Strin
             });
         }
     }
-    for cause in chain(error) {
-        if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
-            return Some((Kind::Tls, trust(tls)));
-        }
-    }
-    let texts: Vec<String> = chain(error).map(|cause| cause.to_string()).collect();
-    let says = |needle: &str| texts.iter().any(|text| text.contains(needle));
-    // hyper-util keeps these types to itself.
-    if says("dns error") || says("failed to lookup address information") {
-        return Some((Kind::Dns, "the name of the store cannot be resolved".into()));
-    }
-    if says("tunnel") || says("proxy") {
-        return Some((Kind::Unreachable, "the proxy cannot be reached or lets nothing through".into()));
-    }
-    for cause in chain(error) {
-        if let Some(kind) = cause.downcast_ref::<io::Error>().map(io::Error::kind) {
-            use io::ErrorKind as K;
-            return Some(match kind {
-                K::ConnectionRefused => (Kind::Unreachable, "connection refused".into()),
-                K::ConnectionReset | K::ConnectionAborted | K::BrokenPipe => {
-                    (Kind::Unreachable, "connection reset".into())
-                }
-                K::UnexpectedEof => (Kind::Unreachable, "connection closed in the middle".into()),
-                K::TimedOut => (Kind::Timeout, "no connection in time".into()),
-                _ => (Kind::Unreachable, "no connection".into()),
-            });
-        }
-    }
-    if says("connect timeout") || says("HTTP connect timeout") {
-        return Some((Kind::Timeout, "no connection in time".into()));
-    }
-    if says("before message completed")
-        || says("connection closed")
-        || says("error reading a body")
-        || says("unexpected end")
-    {
-        return Some((Kind::Unreachable, "connection closed in the middle of an answer".into()));
-    }
-    None
-}
-
-/// What is wrong with a TLS connection.
-fn trust(error: &rustls::Error) -> String {
-    use rustls::{CertificateError as C, Error as E};
-    match error {
-        E::InvalidCertificate(C::UnknownIssuer) => "the certificate's issuer is not trusted here".into(),
-        E::InvalidCertificate(C::Expired | C::ExpiredContext { .. }) => {
-            "the certificate has expired, or the clock of this machine is wrong".into()
-        }
-        E::InvalidCertificate(C::NotValidYet | C::NotValidYetContext { .. }) => {
-            "the certificate is not valid yet, or the clock of this machine is wrong".into()
-        }
-        E::InvalidCertificate(C::NotValidForName | C::NotValidForNameContext { .. }) => {
-            "the certificate is for another host name".into()
-        }
-        E::InvalidCertificate(_) => "the certificate is not valid".into(),
-        E::InvalidMessage(_) => "what answers does not speak TLS".into(),
-        _ => "no TLS connection could be agreed on".into(),
-    }
-}
-
-/// `bytes 0-99/1234` as first byte, last byte, total.
-pub(super) fn content_range(text: &str) -> Option<(u64, u64, u64)> {
-    let (range, total) = text.trim().strip_prefix("bytes")?.trim_start().split_once('/')?;
-    let (first, last) = range.split_once('-')?;
-    let (first, last, total) = (first.trim().parse().ok()?, last.trim().parse().ok()?, total.trim().parse().ok()?);
-    (first <= last && last < total).then_some((first, last, total))
+    remote::transport(error)
 }
 
 /// The size of an object from an answer of 416: its Content-Range (`bytes */1234`), or the document.
@@ -241,24 +132,7 @@ pub(super) fn unsatisfied_size(content_range: Option<&str>, body: &[u8]) -> Opti
     stated.or_else(|| element(std::str::from_utf8(body).ok()?, "ActualObjectSize")?.parse().ok())
 }
 
-/// Undo `encoding-type=url`. `+` is a space: who encodes so writes a plus sign as `%2B`. What is not UTF-8 is shown with
-/// U+FFFD, and an odd percent sign stays.
+/// Undo `encoding-type=url`. `+` is a space: who encodes so writes a plus sign as `%2B`.
 pub(super) fn url_decode(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        let hex = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-        (rest, _) = match (first, tail) {
-            (b'%', [high, low, tail @ ..]) if hex(high).is_some() && hex(low).is_some() => {
-                let (high, low) = (hex(high).unwrap_or_default(), hex(low).unwrap_or_default());
-                (tail, bytes.push(high * 16 + low))
-            }
-            (b'+', tail) => (tail, bytes.push(b' ')),
-            (byte, tail) => (tail, bytes.push(*byte)),
-        };
-    }
-    match String::from_utf8(bytes) {
-        Ok(text) => text,
-        Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
-    }
+    percent_decode(text, true)
 }

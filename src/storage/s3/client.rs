@@ -9,6 +9,7 @@
 //! but not for this machine and its metadata.
 
 use crate::storage::open::{Addressing, S3Settings};
+use crate::storage::remote::is_this_machine;
 use aws_config::default_provider::credentials::DefaultCredentialsChain;
 use aws_config::imds;
 use aws_config::meta::region::RegionProviderChain;
@@ -142,18 +143,6 @@ async fn usual_region(profile: Option<&str>) -> Region {
             .or_else(profiles.build())
             .or_else(Region::from_static("us-east-1"));
     chain.region().await.unwrap_or(Region::from_static("us-east-1"))
-}
-
-/// No proxy leads to this machine.
-fn is_this_machine(endpoint: &str) -> bool {
-    let authority = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest);
-    let authority = authority.split('/').next().unwrap_or_default();
-    let host = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((address, _)) => address,
-        None => authority.split(':').next().unwrap_or_default(),
-    };
-    host.eq_ignore_ascii_case("localhost")
-        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// `https://host:port` with the bucket for the host.

@@ -1,7 +1,8 @@
-use super::answers::{Refusal, content_range, url_decode};
+use super::answers::{Refusal, url_decode};
 use super::*;
 use crate::storage::StoreErrorKind as Kind;
 use crate::storage::open::{Addressing, S3Endpoint};
+use crate::storage::remote::{content_range, name};
 use crate::storage::retry::Retrying;
 use crate::testing::contract;
 use crate::testing::faulty::hasty;

@@ -18,6 +18,7 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     let deny = ["--", "-D", "warnings"];
     sh(cargo().args(["clippy", "--workspace", "--all-targets", "--features", "testing"]).args(deny))?;
     sh(cargo().args(["clippy", "--lib", "--no-default-features"]).args(deny))?;
+    sh(cargo().args(["clippy", "--lib", "--no-default-features", "--features", "azure"]).args(deny))?;
     sh(cargo().args(["clippy", "--lib", "--no-default-features", "--features", "s3"]).args(deny))?;
     sh(cargo().args(["clippy", "--no-default-features", "--features", "cli"]).args(deny))?;
     sh(cargo().args(["doc", "--workspace", "--no-deps", "--features", "testing"]).env("RUSTDOCFLAGS", "-D warnings"))?;

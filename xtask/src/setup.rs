@@ -38,6 +38,7 @@ pub(crate) fn everything() -> usize {
     }
     rows.row("pg_rewind 18", whole_postgres(&tools));
     rows.row(&format!("wal-e {}", tools::WAL_E), wal_e(&tools));
+    rows.row(&format!("Azurite {}", tools::AZURITE), azurite(&tools));
     rows.row(&format!("Garage {}", tools::GARAGE), garage(&tools));
     rows.missing
 }
@@ -168,6 +169,26 @@ fn python_packages(tools: &Path, name: &str, packages: &[&str], start: &str) -> 
         quiet(Command::new(target.join("bin/python")).args(["-c", start]))?;
         quiet(Command::new("chmod").args(["-R", "a+rX", "."]).current_dir(target)).map(drop)
     })
+}
+
+/// Azurite and the modules it stands on, from npm.
+fn azurite(tools: &Path) -> Outcome<PathBuf> {
+    if let Some(script) = tools::azurite(tools) {
+        return Ok(script);
+    }
+    let package = format!("azurite@{}", tools::AZURITE);
+    if tools::system("npm").is_none() || tools::system("node").is_none() {
+        return Err(format!("npm and node are needed to get {package}"));
+    }
+    install(tools, &format!("azurite-{}", tools::AZURITE), |target| {
+        let mut npm = Command::new("npm");
+        npm.args(["install", "--silent", "--no-audit", "--no-fund", "--omit=dev", "--prefix"])
+            .arg(target)
+            .arg(&package);
+        quiet(npm.current_dir(target))?;
+        quiet(Command::new("chmod").args(["-R", "a+rX", "."]).current_dir(target)).map(drop)
+    })?;
+    tools::azurite(tools).ok_or_else(|| format!("{package} holds no blob service"))
 }
 
 /// Garage, built from the Cargo registry: the one slow step.

@@ -8,6 +8,7 @@
 //! ```text
 //! postgres-13/bin/postgres    from npm, @embedded-postgres; also initdb and pg_ctl, no client programs
 //! garage-2.5.0/bin/garage     from the Cargo registry
+//! azurite-3.37.0/             from npm, what speaks Azure Blob Storage; runs in node
 //! wal-e-1.1.1/                a Python environment with wal-e from PyPI
 //! embedded-postgres-18.6.3/   another, with PostgreSQL 18 and all its programs, pg_rewind and pg_amcheck among them
 //! ```
@@ -29,6 +30,9 @@ pub(crate) const POSTGRES: &[(u32, &str)] = &[
 
 /// The S3 server the tests talk to.
 pub(crate) const GARAGE: &str = "2.5.0";
+
+/// Microsoft's own stand-in for Azure Blob Storage.
+pub(crate) const AZURITE: &str = "3.37.0";
 
 /// PostgreSQL 18 with all its programs: npm's packages hold the server alone.
 pub(crate) const WHOLE_POSTGRES: (u32, &str) = (18, "18.6.3");
@@ -64,6 +68,12 @@ pub(crate) fn whole_postgres(tools: &Path) -> Option<PathBuf> {
 /// Garage, of the tools folder.
 pub(crate) fn garage(tools: &Path) -> Option<PathBuf> {
     Some(tools.join(format!("garage-{GARAGE}/bin/garage"))).filter(|path| path.is_file())
+}
+
+/// Azurite, of the tools folder: the script that node runs.
+pub(crate) fn azurite(tools: &Path) -> Option<PathBuf> {
+    let script = tools.join(format!("azurite-{AZURITE}/node_modules/azurite/dist/src/blob/main.js"));
+    Some(script).filter(|path| path.is_file())
 }
 
 /// The Python environment of wal-e: the folder with `bin` and `lib`.

@@ -236,7 +236,8 @@ impl Context {
     async fn resolve(&self, settings: StoreSettings) -> Answer<open::Resolved> {
         let config = self.config()?;
         let location = config.location()?;
-        let settings = StoreSettings { s3: config.store_settings(&location)?.s3, ..settings };
+        let StoreSettings { retry, counters, .. } = settings;
+        let settings = StoreSettings { retry, counters, ..config.store_settings(&location)? };
         let resolved = open::resolve(&location, &settings).await?;
         for place in &resolved.passed_over {
             tracing::info!("{place} holds no archive, {} does: the prefix can mean both", resolved.location);

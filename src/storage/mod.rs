@@ -6,12 +6,14 @@
 //! [`Store`] reads. [`StoreWrite`] writes, and is a trait of its own so that no read command can reach it. A backend
 //! answers one request; [`retry::Retrying`] around it tries again and resumes; `pipeline` reads in parallel.
 
+#[cfg(feature = "azure")]
+pub mod azure;
 pub mod error;
 pub mod local;
 pub mod memory;
 pub mod object;
 pub mod open;
-#[cfg(feature = "s3")]
+#[cfg(any(feature = "azure", feature = "s3"))]
 mod remote;
 pub mod retry;
 #[cfg(feature = "s3")]

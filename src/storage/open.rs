@@ -5,6 +5,10 @@
 //! Never: reads the environment, asks a store (but [`resolve`], and only when a prefix can mean more than one place).
 //! Source: WAL-E's and WAL-G's handling of prefixes (what WAL-E made of double slashes is in [`Location::candidates`]).
 
+mod azure;
+
+pub use azure::{AzureAuth, AzureCloud, AzureSettings, ConnectionString, Entra, azure_endpoint, azure_key, azure_sas};
+
 use super::local::LocalStore;
 use super::retry::{Counters, RetryPolicy, Retrying};
 use super::{Depth, Store, StoreError, StoreErrorKind, StoreWrite};
@@ -35,6 +39,20 @@ pub enum Location {
         /// Literally.
         prefix: String,
     },
+    /// A container of Azure Blob Storage, and everything behind it as written. Empty, or begins with a slash.
+    Azure {
+        /// The container.
+        container: String,
+        /// The rest of the URL, slashes as they were.
+        path: String,
+    },
+    /// A container, and what stands before every key: empty, or ends in a slash. Means one place.
+    AzurePrefix {
+        /// The container.
+        container: String,
+        /// Literally.
+        prefix: String,
+    },
 }
 
 impl Location {
@@ -43,6 +61,8 @@ impl Location {
     /// Errors: `config.unsupported` for stores this build does not have, `config.prefix` for the rest.
     pub fn parse(text: &str) -> Answer<Location> {
         let wrong = |what: &str| Error::new(Code::ConfigPrefix, what).on(text);
+        // An error that names nothing means all of it.
+        let whole = |error: Error| if error.object().is_some() { error } else { error.on(text) };
         let Some((scheme, rest)) = text.split_once(':').filter(|(scheme, _)| is_scheme(scheme)) else {
             return match text {
                 "" => Err(Error::new(Code::ConfigPrefix, "the prefix is empty")),
@@ -61,40 +81,42 @@ impl Location {
             }
             "s3" => {
                 let rest = rest.strip_prefix("//").ok_or_else(|| wrong("an S3 prefix reads s3://bucket/path"))?;
-                let (bucket, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-                if bucket.is_empty() {
-                    return Err(wrong("the prefix names no bucket: s3://bucket/path"));
-                }
-                if let Some(odd) = rest.chars().find(|&c| matches!(c, '?' | '#') || c.is_control()) {
-                    return Err(wrong(&format!("a prefix cannot hold {odd:?}: neither original can read below it")));
-                }
-                if bucket.contains(['@', ':']) {
-                    // Not named: a password may be in it.
-                    let what = "where the bucket should be is a user, a password or a port: s3://bucket/path";
-                    return Err(Error::new(Code::ConfigPrefix, what).on("s3://***"));
-                }
-                Ok(Location::S3 { bucket: bucket.to_owned(), path: path.to_owned() })
+                let (bucket, path) = bucket_and_path("s3", "bucket", rest).map_err(whole)?;
+                Ok(Location::S3 { bucket, path })
             }
-            known @ ("azure" | "wabs" | "gs" | "swift" | "oss" | "ssh") => {
-                let what = format!("this build has no store for {known}://; it reads s3://, file:// and directories");
+            // WAL-G's word and WAL-E's for one store.
+            scheme @ ("azure" | "wabs") => {
+                let rest = rest.strip_prefix("//");
+                let rest = rest.ok_or_else(|| wrong(&format!("an Azure prefix reads {scheme}://container/path")))?;
+                let (container, path) = bucket_and_path(scheme, "container", rest).map_err(whole)?;
+                Ok(Location::Azure { container, path })
+            }
+            known @ ("gs" | "swift" | "oss" | "ssh") => {
+                let what = format!(
+                    "this build has no store for {known}://; it reads s3://, azure://, wabs://, file:// and directories"
+                );
                 Err(Error::new(Code::ConfigUnsupported, what).on(text))
             }
-            other => Err(wrong(&format!("no store answers to {other}://: s3://, file:// or a directory"))),
+            other => {
+                Err(wrong(&format!("no store answers to {other}://: s3://, azure://, wabs://, file:// or a directory")))
+            }
         }
     }
 
     /// The places this prefix can mean, the likeliest first; one for every prefix without odd slashes.
     ///
     /// WAL-E's S3 client collapsed runs of slashes in the names it wrote and read, but not in those it listed; WAL-G keeps
-    /// them. So `s3://b/a//db` was written to `a/db/` by the one and to `a//db/` by the other.
+    /// them. So `s3://b/a//db` was written to `a/db/` by the one and to `a//db/` by the other. To Azure WAL-E wrote names
+    /// as they stood, without the slashes at the end; before 1.0 with the slash at the beginning, so that what is in
+    /// `wabs://c/db` for it is `wabs://c//db` here.
     pub fn candidates(&self) -> Vec<Location> {
-        let Location::S3 { bucket, path } = self else {
-            return vec![self.clone()];
-        };
         let folder = |path: &str| match path {
             "" => String::new(),
             path if path.ends_with('/') => path.to_owned(),
             path => format!("{path}/"),
+        };
+        let (Location::S3 { path, .. } | Location::Azure { path, .. }) = self else {
+            return vec![self.clone()];
         };
         let literal = folder(path.trim_start_matches('/'));
         let mut collapsed = literal.clone();
@@ -102,15 +124,42 @@ impl Location {
             collapsed = collapsed.replace("//", "/");
         }
         let raw = folder(path.strip_prefix('/').unwrap_or(path));
+        let stripped = |path: &str| folder(path.trim_end_matches('/'));
+        let wanted = match self {
+            Location::Azure { .. } => vec![stripped(&literal), stripped(&raw), literal, raw, collapsed],
+            _ => vec![collapsed, literal, raw],
+        };
         let mut prefixes = Vec::new();
-        for prefix in [collapsed, literal, raw] {
+        for prefix in wanted {
             if !prefixes.contains(&prefix) {
                 prefixes.push(prefix);
             }
         }
-        let place = |prefix| Location::S3Prefix { bucket: bucket.clone(), prefix };
+        let place = |prefix| match self {
+            Location::Azure { container, .. } => Location::AzurePrefix { container: container.clone(), prefix },
+            Location::S3 { bucket, .. } => Location::S3Prefix { bucket: bucket.clone(), prefix },
+            other => other.clone(),
+        };
         prefixes.into_iter().map(place).collect()
     }
+}
+
+/// `bucket/path` behind a scheme. An error without an object means the whole text.
+fn bucket_and_path(scheme: &str, noun: &str, rest: &str) -> Answer<(String, String)> {
+    let wrong = |what: String| Error::new(Code::ConfigPrefix, what);
+    let (bucket, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    if bucket.is_empty() {
+        return Err(wrong(format!("the prefix names no {noun}: {scheme}://{noun}/path")));
+    }
+    if let Some(odd) = rest.chars().find(|&c| matches!(c, '?' | '#') || c.is_control()) {
+        return Err(wrong(format!("a prefix cannot hold {odd:?}: neither original can read below it")));
+    }
+    if bucket.contains(['@', ':']) {
+        // Not named: a password may be in it.
+        let what = format!("where the {noun} should be is a user, a password or a port: {scheme}://{noun}/path");
+        return Err(wrong(what).on(format!("{scheme}://***")));
+    }
+    Ok((bucket.to_owned(), path.to_owned()))
 }
 
 /// A URL's scheme: two characters or more, so that `c:/` is none.
@@ -126,6 +175,8 @@ impl fmt::Display for Location {
             Location::Local(path) => f.write_str(&LocalStore::new(path.clone()).url()),
             Location::S3 { bucket, path } => write!(f, "s3://{bucket}{path}"),
             Location::S3Prefix { bucket, prefix } => write!(f, "s3://{bucket}/{prefix}"),
+            Location::Azure { container, path } => write!(f, "azure://{container}{path}"),
+            Location::AzurePrefix { container, prefix } => write!(f, "azure://{container}/{prefix}"),
         }
     }
 }
@@ -161,6 +212,8 @@ pub struct StoreSettings {
     pub counters: Arc<Counters>,
     /// S3 and everything that speaks it.
     pub s3: S3Settings,
+    /// Azure Blob Storage.
+    pub azure: AzureSettings,
 }
 
 /// Where requests for a bucket go.
@@ -354,6 +407,7 @@ pub fn open_writer(location: &Location, settings: &StoreSettings) -> Result<Arc<
     match location {
         Location::Local(root) => Ok(Arc::new(LocalStore::new(root))),
         Location::S3 { .. } | Location::S3Prefix { .. } => s3(location, settings),
+        Location::Azure { .. } | Location::AzurePrefix { .. } => azure(location, settings),
     }
 }
 
@@ -372,6 +426,20 @@ fn s3(location: &Location, settings: &StoreSettings) -> Result<Arc<dyn StoreWrit
 #[cfg(not(feature = "s3"))]
 fn s3(location: &Location, _: &StoreSettings) -> Result<Arc<dyn StoreWrite>, StoreError> {
     Err(StoreError::new(StoreErrorKind::Unsupported, location, "this build has no S3 (feature `s3`)"))
+}
+
+#[cfg(feature = "azure")]
+fn azure(location: &Location, settings: &StoreSettings) -> Result<Arc<dyn StoreWrite>, StoreError> {
+    let Some(Location::AzurePrefix { container, prefix }) = location.candidates().into_iter().next() else {
+        return Err(StoreError::new(StoreErrorKind::Config, location, "this is no prefix of Azure"));
+    };
+    let (settings, counters) = (settings.azure.clone(), settings.counters.clone());
+    Ok(Arc::new(super::azure::AzureStore::new(container, prefix, settings, counters)))
+}
+
+#[cfg(not(feature = "azure"))]
+fn azure(location: &Location, _: &StoreSettings) -> Result<Arc<dyn StoreWrite>, StoreError> {
+    Err(StoreError::new(StoreErrorKind::Unsupported, location, "this build has no Azure (feature `azure`)"))
 }
 
 #[cfg(test)]

@@ -35,8 +35,23 @@ const MANY: usize = 1234;
 
 /// Put an empty store through everything.
 pub async fn check(store: &dyn StoreWrite) {
+    check_with(store, |_| true).await;
+}
+
+/// The same for a store whose service makes slashes of backslashes (Azure): such a key is refused, never taken for another.
+pub async fn check_without_backslashes(store: &dyn StoreWrite) {
+    for key in KEYS.iter().filter(|key| key.contains('\\')).map(|&key| ObjectKey::from(key)) {
+        let put = store.put(&key, Bytes::from_static(b"x"), false).await.expect_err("put of a name it cannot hold");
+        let get = store.get(&key, ByteRange::ALL, None).await.expect_err("get of a name it cannot hold");
+        let head = store.head(&key).await.expect_err("head of a name it cannot hold");
+        assert_eq!([put.kind, get.kind, head.kind], [StoreErrorKind::Config; 3]);
+    }
+    check_with(store, |key| !key.contains('\\')).await;
+}
+
+async fn check_with(store: &dyn StoreWrite, holds: impl Fn(&str) -> bool) {
     empty(store).await;
-    let objects = fill(store).await;
+    let objects = fill(store, holds).await;
     lists(store, &objects).await;
     reads(store, &objects).await;
     versions(store).await;
@@ -67,8 +82,9 @@ fn content(number: usize) -> Bytes {
     (0..len).map(|at| (at * 31 + at / 256 * 7 + number) as u8).collect::<Vec<u8>>().into()
 }
 
-async fn fill(store: &dyn StoreWrite) -> BTreeMap<&'static str, Bytes> {
-    let objects: BTreeMap<_, _> = KEYS.iter().enumerate().map(|(number, &key)| (key, content(number))).collect();
+async fn fill(store: &dyn StoreWrite, holds: impl Fn(&str) -> bool) -> BTreeMap<&'static str, Bytes> {
+    let keys = KEYS.iter().enumerate().filter(|(_, key)| holds(key));
+    let objects: BTreeMap<_, _> = keys.map(|(number, &key)| (key, content(number))).collect();
     for (&key, bytes) in &objects {
         store.put(&key.into(), bytes.clone(), true).await.unwrap_or_else(|error| panic!("put {key}: {error:?}"));
     }

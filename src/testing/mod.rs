@@ -4,6 +4,8 @@
 //! In: plans of faults, stores, plain bytes. Out: panics that say which promise was broken; files, valid or damaged on
 //! purpose. Never: part of the program.
 
+#[cfg(feature = "azure")]
+pub mod azure;
 pub mod backup;
 pub mod contract;
 pub mod damage;

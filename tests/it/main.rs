@@ -17,6 +17,7 @@ mod readme;
 mod recovery_windows;
 mod restore_states;
 mod rewind;
+mod storage_azure;
 mod storage_s3;
 mod storms;
 mod support;

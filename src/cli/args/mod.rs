@@ -201,6 +201,10 @@ pub fn long_version() -> &'static str {
             .collect();
         let mut features = vec!["cli"];
         let mut stores = vec!["file"];
+        if cfg!(feature = "azure") {
+            features.push("azure");
+            stores.push("azure");
+        }
         if cfg!(feature = "s3") {
             features.push("s3");
             stores.push("s3");

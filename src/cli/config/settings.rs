@@ -113,7 +113,8 @@ const EVERY: Read = By("every verb that reads an archive");
 /// What the settings of S3 are read by.
 pub const S3: Read = By("S3");
 const CRYPT: Read = Later("decryption");
-const AZURE: Read = Later("Azure");
+/// What the settings of Azure are read by.
+pub const AZURE: Read = By("Azure");
 const GCS: Read = Later("Google Cloud Storage");
 const SWIFT: Read = Later("Swift");
 const SSH: Read = Later("SSH");
@@ -126,7 +127,7 @@ settings! {
     // The archive
     WALG_S3_PREFIX [] Prefix, EVERY, "", "where the archive is: s3://BUCKET/PATH";
     WALG_FILE_PREFIX [] Prefix, EVERY, "", "where the archive is: a directory, file:///PATH or file://localhost/PATH";
-    WALG_AZ_PREFIX [WALE_WABS_PREFIX WALG_WABS_PREFIX] Prefix, AZURE, "", "where the archive is: azure:// or wabs://CONTAINER/PATH";
+    WALG_AZ_PREFIX [WALE_WABS_PREFIX WALG_WABS_PREFIX] Prefix, EVERY, "", "where the archive is: azure:// or wabs://CONTAINER/PATH";
     WALG_GS_PREFIX [] Prefix, GCS, "", "where the archive is: gs://BUCKET/PATH";
     WALG_SWIFT_PREFIX [] Prefix, SWIFT, "", "where the archive is: swift://CONTAINER/PATH";
     WALG_OSS_PREFIX [] Prefix, OSS, "", "where the archive is: oss://BUCKET/PATH";
@@ -236,15 +237,16 @@ settings! {
     AZURE_STORAGE_ACCOUNT [WABS_ACCOUNT_NAME] Text, AZURE, "", "the storage account";
     AZURE_STORAGE_ACCESS_KEY [AZURE_STORAGE_KEY WABS_ACCESS_KEY] Secret, AZURE, "", "its key";
     AZURE_STORAGE_SAS_TOKEN [WABS_SAS_TOKEN] Secret, AZURE, "", "a shared access signature";
-    AZURE_STORAGE_CONNECTION_STRING [] Secret, AZURE, "", "account, key and endpoint in one";
-    AZURE_ENDPOINT_SUFFIX [] Text, AZURE, "core.windows.net", "the domain of the account";
-    AZURE_ENVIRONMENT_NAME [] Text, AZURE, "AzurePublicCloud", "which of Azure's clouds";
+    AZURE_STORAGE_CONNECTION_STRING [] Secret, AZURE, "", "account, endpoint, and key or signature in one";
+    AZURE_STORAGE_ENDPOINT [AZURE_STORAGE_BLOB_ENDPOINT AZURE_STORAGE_SERVICE_ENDPOINT] Text, AZURE, "", "the URL of the account's blobs: https://ACCOUNT.blob.DOMAIN, http://HOST:PORT/ACCOUNT";
+    AZURE_ENDPOINT_SUFFIX [] Text, AZURE, "", "the domain of the account; unsaid: the cloud's, core.windows.net";
+    AZURE_ENVIRONMENT_NAME [] Text, AZURE, "AzurePublicCloud", "which of Azure's clouds: AzurePublicCloud, AzureUSGovernmentCloud, AzureChinaCloud, AzureGermanCloud";
     AZURE_TRY_TIMEOUT [] Count(0), RETRIES, "5", "minutes for one try";
     AZURE_BUFFER_SIZE [] Count(1024), Writing, "8388608", "bytes of an upload buffer";
     AZURE_MAX_BUFFERS [] Count(1), Writing, "4", "how many of them";
     AZURE_BLOB_STORE_API_VERSION [] Text, AZURE, "", "version of the protocol";
     AZURE_TENANT_ID [] Text, AZURE, "", "the directory of a service principal or workload identity";
-    AZURE_CLIENT_ID [] Text, AZURE, "", "a service principal or workload identity";
+    AZURE_CLIENT_ID [] Text, AZURE, "", "a service principal, a workload identity, or which of the machine's identities";
     AZURE_CLIENT_SECRET [] Secret, AZURE, "", "its secret";
     AZURE_FEDERATED_TOKEN_FILE [] Path, AZURE, "", "its token";
     GOOGLE_APPLICATION_CREDENTIALS [] Path, GCS, "", "the file with the service account's key";

@@ -10,7 +10,10 @@
 
 use super::{Config, Id, Origin};
 use crate::error::{Answer, Code, Error};
-use crate::storage::open::{Location, S3Endpoint, S3Settings, Secret, StoreSettings};
+use crate::storage::open::{
+    AzureAuth, AzureCloud, AzureSettings, ConnectionString, Entra, Location, S3Endpoint, S3Settings, Secret,
+    StoreSettings, azure_endpoint, azure_key, azure_sas,
+};
 use std::fmt;
 
 const WALG_ORDER: [Id; 7] = [
@@ -165,11 +168,93 @@ impl Config {
             Location::S3 { .. } | Location::S3Prefix { .. } => {
                 Ok(StoreSettings { s3: self.s3()?, ..StoreSettings::default() })
             }
+            Location::Azure { .. } | Location::AzurePrefix { .. } => {
+                Ok(StoreSettings { azure: self.azure()?, ..StoreSettings::default() })
+            }
         }
     }
 
+    /// The text of a setting, without space around it.
+    fn trimmed(&self, id: Id) -> Option<String> {
+        self.text(id).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+    }
+
+    /// Key, signature, connection string, identity: the first of them that is set asks, as in WAL-G. A connection string
+    /// also says what the settings of account and endpoint leave open.
+    fn azure(&self) -> Answer<AzureSettings> {
+        // Not the text: keys and signatures are in it.
+        let named = |id: Id, error: Error| {
+            let Some(value) = self.value(id) else { return error };
+            let hint = error.advice().map(str::to_owned);
+            let error = Error::new(error.code(), format!("{} ({})", error.what(), value.origin)).on(&value.name);
+            match hint {
+                Some(hint) => error.hint(hint),
+                None => error,
+            }
+        };
+        fn read<T>(
+            text: Option<String>,
+            how: fn(&str) -> Answer<T>,
+            named: impl Fn(Error) -> Error,
+        ) -> Answer<Option<T>> {
+            text.map(|text| how(&text)).transpose().map_err(named)
+        }
+        let trimmed = |id| self.trimmed(id);
+        let string = Id::AZURE_STORAGE_CONNECTION_STRING;
+        let connection = read(trimmed(string), ConnectionString::parse, |error| named(string, error))?;
+        let connection = connection.unwrap_or_default();
+        let account = trimmed(Id::AZURE_STORAGE_ACCOUNT);
+        if let (Some(one), Some(other)) = (&account, &connection.account)
+            && one != other
+        {
+            let what = format!("names another account than {}", self.name(Id::AZURE_STORAGE_ACCOUNT));
+            return Err(Error::new(Code::ConfigValue, what).on(self.name(string)));
+        }
+        let key =
+            read(trimmed(Id::AZURE_STORAGE_ACCESS_KEY), azure_key, |error| named(Id::AZURE_STORAGE_ACCESS_KEY, error))?;
+        let sas =
+            read(trimmed(Id::AZURE_STORAGE_SAS_TOKEN), azure_sas, |error| named(Id::AZURE_STORAGE_SAS_TOKEN, error))?;
+        let auth = key.map(AzureAuth::Key).or(sas.map(AzureAuth::Sas)).or(connection.auth).unwrap_or_else(|| {
+            AzureAuth::Entra(Entra {
+                tenant: trimmed(Id::AZURE_TENANT_ID),
+                client: trimmed(Id::AZURE_CLIENT_ID),
+                secret: trimmed(Id::AZURE_CLIENT_SECRET).map(Secret::new),
+                token_file: self.path(Id::AZURE_FEDERATED_TOKEN_FILE),
+            })
+        });
+        let cloud = match trimmed(Id::AZURE_ENVIRONMENT_NAME) {
+            None => AzureCloud::default(),
+            Some(name) => AzureCloud::named(&name).ok_or_else(|| {
+                let what = "no such cloud: AzurePublicCloud, AzureUSGovernmentCloud, AzureChinaCloud, AzureGermanCloud";
+                named(Id::AZURE_ENVIRONMENT_NAME, Error::new(Code::ConfigValue, what))
+            })?,
+        };
+        let endpoint = read(trimmed(Id::AZURE_STORAGE_ENDPOINT), azure_endpoint, |error| {
+            named(Id::AZURE_STORAGE_ENDPOINT, error)
+        })?;
+        // A domain that is set is said more plainly than the one in a connection string.
+        let domain = trimmed(Id::AZURE_ENDPOINT_SUFFIX).map(|domain| domain.trim_start_matches('.').to_owned());
+        let settings = AzureSettings {
+            account: account.or(connection.account),
+            endpoint: endpoint.or(connection.endpoint.filter(|_| domain.is_none())),
+            domain: domain.or(connection.domain),
+            cloud,
+            auth,
+            api_version: trimmed(Id::AZURE_BLOB_STORE_API_VERSION),
+            page_len: None,
+        };
+        let wrong = |what: String| Error::new(Code::ConfigValue, what);
+        settings.service().map_err(wrong)?;
+        Ok(settings)
+    }
+
+    /// By which name a setting was given.
+    fn name(&self, id: Id) -> String {
+        self.value(id).map(|value| value.name.clone()).unwrap_or_default()
+    }
+
     fn s3(&self) -> Answer<S3Settings> {
-        let trimmed = |id| self.text(id).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+        let trimmed = |id| self.trimmed(id);
         let access_key = trimmed(Id::AWS_ACCESS_KEY_ID);
         let secret_key = trimmed(Id::AWS_SECRET_ACCESS_KEY).map(Secret::new);
         let instance_profile = self.switch(Id::AWS_INSTANCE_PROFILE)?.unwrap_or(false);

@@ -1,5 +1,5 @@
 use super::*;
-use crate::storage::open::{Addressing, Location};
+use crate::storage::open::{Addressing, AzureAuth, Location, Secret};
 use expect_test::{Expect, expect};
 
 /// `env: A=b C=d | file: X=y | flags: --walg-s3-prefix=z | envdir: N=v | prefix: p`
@@ -324,6 +324,59 @@ fn s3_settings() {
     assert_eq!(s3("AWS_ROLE_ARN=arn").unwrap().role_arn.as_deref(), Some("arn"));
     assert_eq!(s3("AWS_ROLE_ARN=arn AWS_WEB_IDENTITY_TOKEN_FILE=/t").unwrap().role_arn, None);
     assert!(s3("AWS_REQUEST_PAYER=requester AWS_NO_SIGN_REQUEST=1").is_ok_and(|s3| s3.requester_pays && s3.anonymous));
+}
+
+#[test]
+fn azure_settings() {
+    let container = Location::parse("wabs://container/db").unwrap();
+    let azure =
+        |given: &str| resolved(&format!("env: {given}")).unwrap().store_settings(&container).map(|all| all.azure);
+    let key = |text: &str| AzureAuth::Key(Secret::new(text));
+    let sas = |text: &str| AzureAuth::Sas(Secret::new(text));
+    // WAL-G's names and WAL-E's; the key counts before the signature.
+    let named = azure("AZURE_STORAGE_ACCOUNT=a AZURE_STORAGE_ACCESS_KEY=a2V5 AZURE_STORAGE_SAS_TOKEN=sig=x").unwrap();
+    assert_eq!((named.account.as_deref(), &named.auth), (Some("a"), &key("a2V5")));
+    assert_eq!(azure("WABS_ACCOUNT_NAME=a WABS_ACCESS_KEY=a2V5").unwrap().auth, key("a2V5"));
+    assert_eq!(azure("AZURE_STORAGE_ACCOUNT=a AZURE_STORAGE_KEY=a2V5").unwrap().auth, key("a2V5"));
+    assert_eq!(azure("WABS_ACCOUNT_NAME=a WABS_SAS_TOKEN=?sv=1&sig=x").unwrap().auth, sas("sv=1&sig=x"));
+    // A connection string alone, and what is said besides.
+    let string = "AZURE_STORAGE_CONNECTION_STRING=AccountName=a;AccountKey=a2V5;BlobEndpoint=http://h:1/a";
+    let alone = azure(string).unwrap();
+    assert_eq!(
+        (alone.account.as_deref(), &alone.auth, alone.service()),
+        (Some("a"), &key("a2V5"), Ok("http://h:1/a".into()))
+    );
+    assert_eq!(azure(&format!("{string} WABS_SAS_TOKEN=sig=x")).unwrap().auth, sas("sig=x"));
+    assert_eq!(azure(&format!("{string} AZURE_STORAGE_ENDPOINT=http://g")).unwrap().service(), Ok("http://g".into()));
+    assert!(azure(&format!("{string} AZURE_STORAGE_ACCOUNT=a")).is_ok());
+    // Where requests go.
+    let service = |given: &str| azure(&format!("AZURE_STORAGE_ACCOUNT=a {given}")).unwrap().service().unwrap();
+    assert_eq!(service(""), "https://a.blob.core.windows.net");
+    assert_eq!(service("AZURE_ENVIRONMENT_NAME=AzureChinaCloud"), "https://a.blob.core.chinacloudapi.cn");
+    assert_eq!(service("AZURE_ENVIRONMENT_NAME=AzureChinaCloud AZURE_ENDPOINT_SUFFIX=.x.y"), "https://a.blob.x.y");
+    // Nothing said: an identity.
+    let identity =
+        azure("AZURE_STORAGE_ACCOUNT=a AZURE_CLIENT_ID=c AZURE_TENANT_ID=t AZURE_CLIENT_SECRET=CANARY").unwrap();
+    let AzureAuth::Entra(entra) = &identity.auth else { panic!("{identity:?}") };
+    assert_eq!((entra.client.as_deref(), entra.tenant.as_deref()), (Some("c"), Some("t")));
+    assert!(!format!("{identity:?}").contains("CANARY"));
+    for bad in [
+        "",
+        "AZURE_STORAGE_ACCOUNT=a/b",
+        "AZURE_STORAGE_ACCOUNT=a AZURE_STORAGE_ACCESS_KEY=CANARY!",
+        "AZURE_STORAGE_ACCOUNT=a WABS_SAS_TOKEN=CANARY",
+        "AZURE_STORAGE_ACCOUNT=a AZURE_STORAGE_ENDPOINT=http://h?sig=CANARY",
+        "AZURE_STORAGE_ACCOUNT=a AZURE_ENVIRONMENT_NAME=Cloud",
+        "AZURE_STORAGE_CONNECTION_STRING=CANARY",
+        "AZURE_STORAGE_ACCOUNT=b AZURE_STORAGE_CONNECTION_STRING=AccountName=a;AccountKey=a2V5",
+    ] {
+        let error = azure(bad).unwrap_err();
+        assert_eq!(error.code(), Code::ConfigValue, "{bad}");
+        assert!(!error.chain().contains("CANARY") && !format!("{error:?}").contains("CANARY"), "{error:?}");
+    }
+    // Settings of Azure may be wrong where the archive is elsewhere.
+    let config = resolved("env: AZURE_STORAGE_CONNECTION_STRING=nonsense").unwrap();
+    assert!(config.store_settings(&bucket()).is_ok());
 }
 
 #[test]

@@ -79,9 +79,15 @@ fn check_text(report: &Check<'_>) -> String {
     text
 }
 
-/// What was set, and the defaults of what is read here; those of S3 only where the archive may be there.
+/// What was set, and the defaults of what is read here; those of a store only where the archive may be there.
 fn lines(config: &Config) -> Vec<Line> {
-    let elsewhere = matches!(config.location(), Ok(Location::Local(_)));
+    let location = config.location();
+    let elsewhere = |read: settings::Read| match &location {
+        Ok(Location::Local(_)) => read == settings::S3 || read == settings::AZURE,
+        Ok(Location::S3 { .. } | Location::S3Prefix { .. }) => read == settings::AZURE,
+        Ok(Location::Azure { .. } | Location::AzurePrefix { .. }) => read == settings::S3,
+        Err(_) => false,
+    };
     let mut lines = Vec::new();
     for setting in settings::ALL {
         match config.value(setting.id) {
@@ -92,7 +98,7 @@ fn lines(config: &Config) -> Vec<Line> {
                 origin: value.origin.to_string(),
                 read_by: setting.read.text(),
             }),
-            None if elsewhere && setting.read == settings::S3 => {}
+            None if elsewhere(setting.read) => {}
             None if matches!(setting.read, Read::By(_)) && !setting.default.is_empty() => lines.push(Line {
                 name: setting.name,
                 value: setting.default.to_owned(),

@@ -14,6 +14,7 @@
 #![allow(clippy::print_stderr, reason = "a test speaks on stderr")]
 
 pub mod archive;
+pub mod azurite;
 pub mod clean;
 pub mod daemon;
 pub mod feeder;
@@ -49,7 +50,7 @@ pub(crate) use or_skip;
 
 /// The program or archive a test needs, or its end as a named skip.
 ///
-/// `require!(postgres 13)`, `require!(garage)`, `require!(wal_e)`, `require!(lzop)`, `require!(shared_archive)`.
+/// `require!(postgres 13)`, `require!(garage)`, `require!(azurite)`, `require!(wal_e)`, `require!(lzop)`, `require!(shared_archive)`.
 macro_rules! require {
     ($what:ident $($argument:expr)?) => { $crate::support::or_skip!($crate::support::need::$what($($argument)?)) };
 }

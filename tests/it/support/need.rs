@@ -4,6 +4,7 @@
 //! (`target/skipped-tests.txt` under `cargo xtask test`), which prints them at the end.
 //! Never: a skip without the name of the test, what it lacks and how to get it.
 
+use super::azurite::Azurite;
 use super::garage::Garage;
 use super::postgres::Postgres;
 use super::tools;
@@ -73,6 +74,14 @@ pub fn garage() -> Result<Arc<Garage>, Missing> {
     tools::garage(&tools::folder(&root()))
         .map(|program| Garage::shared(&program))
         .ok_or_else(|| Missing::program(format!("Garage {}", tools::GARAGE)))
+}
+
+/// A running Azure Blob Storage, shared by the tests that hold it at the same time.
+pub fn azurite() -> Result<Arc<Azurite>, Missing> {
+    let node = tools::system("node").ok_or_else(|| Missing::program("node"))?;
+    tools::azurite(&tools::folder(&root()))
+        .map(|script| Azurite::shared(&node, &script))
+        .ok_or_else(|| Missing::program(format!("Azurite {}", tools::AZURITE)))
 }
 
 /// The original WAL-E, and the programs it calls.

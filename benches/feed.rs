@@ -6,7 +6,7 @@
 //! is, and for a consumer that speaks to the feeder itself, both as fast as they can. The bars (no test asserts a time): 40
 //! segments/s at 50 ms on two cores, 1.05 requests per segment, 1 per miss, 96 MiB.
 //!
-//! `WALR_BENCH_WAL` is a folder that keeps the segments (3 GB) from one run to the next. Words of the command line are
+//! `WALR_BENCH_FEED` is a folder that keeps the segments (3 GB) from one run to the next; they take minutes to make. Words of the command line are
 //! milliseconds to measure at instead of 0, 20, 50, 100, 300.
 #![allow(clippy::print_stdout, reason = "a bench prints")]
 
@@ -42,7 +42,7 @@ struct Input {
 }
 
 fn input() -> Result<Input, need::Missing> {
-    let kept = std::env::var_os("WALR_BENCH_WAL").map(PathBuf::from);
+    let kept = std::env::var_os("WALR_BENCH_FEED").map(PathBuf::from);
     let scratch = Scratch::new();
     let folder = kept.clone().unwrap_or_else(|| scratch.join("kept"));
     let bucket = folder.join("bucket");

@@ -338,6 +338,8 @@ impl Actor {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut written = None;
         let why = loop {
+            // Whoever was answered just now goes first: what is fetched ahead takes all cores.
+            tokio::task::yield_now().await;
             self.fill();
             tokio::select! {
                 message = inbox.recv() => match message {

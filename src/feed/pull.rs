@@ -68,6 +68,8 @@ pub async fn pull(
                     let next = reused.try_recv().unwrap_or_else(|_| Vec::with_capacity(2 * BLOCK));
                     blocks.send(std::mem::replace(&mut plain, next)).await.map_err(|_| Cut::Refused)?;
                     plain.clear();
+                    // A whole segment may be there at once, and others have more to say than to decode.
+                    tokio::task::yield_now().await;
                 }
             }
         }

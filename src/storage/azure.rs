@@ -17,14 +17,15 @@ mod client;
 mod listing;
 
 use super::open::{AzureAuth, AzureSettings};
-use super::remote::{Order, body_stream, check_range, merge, normalise};
+use super::remote;
+use super::remote::{body_stream, check_range, merge, normalise};
 use super::retry::Counters;
 use super::{
     ByteRange, Capabilities, Depth, ETag, Got, ListStream, Listed, ObjectId, Store, StoreError, StoreErrorKind,
     StoreWrite,
 };
 use crate::layout::ObjectKey;
-use answers::{Refusal, cause, trouble};
+use answers::{Refusal, trouble};
 use async_trait::async_trait;
 use azure_core::error::ErrorKind;
 use azure_core::http::headers::{HeaderName, Headers};
@@ -147,7 +148,7 @@ impl AzureStore {
     /// What an error of the SDK means.
     fn failed(&self, verb: &str, url: &str, error: &azure_core::Error) -> Failure {
         let (kind, what) = trouble(error, self.is_own());
-        let root = cause(error);
+        let root = remote::root(error);
         let plain = StoreError::new(kind, url, format!("{verb}: {what}"));
         if root.is_empty() || what.contains(&root) { plain.into() } else { plain.because(root).into() }
     }
@@ -253,17 +254,16 @@ impl Store for AzureStore {
     }
 
     fn list<'a>(&'a self, prefix: &str, depth: Depth, start_after: Option<&ObjectKey>) -> ListStream<'a> {
-        let pages = Pages { prefix: prefix.to_owned(), depth, marker: None, state: PageState::First };
-        let pages = futures::stream::unfold(pages, move |mut pages| async move {
-            let entries = match pages.next(self).await? {
-                Ok(entries) => entries.into_iter().map(Ok).collect(),
-                Err(error) => vec![Err(error)],
-            };
-            Some((futures::stream::iter(entries), pages))
-        });
-        let mut order = Order { prefix: prefix.to_owned(), last: start_after.cloned(), began: false };
-        let url = format!("{}{prefix}", self.url());
-        pages.flatten().filter_map(move |entry| std::future::ready(order.check(entry, &url))).boxed()
+        let folder = prefix.to_owned();
+        let next = move |marker: Option<String>| {
+            let folder = folder.clone();
+            async move {
+                let mut page = self.page(&folder, depth, marker.as_deref()).await?;
+                let marker = page.next.take();
+                Ok((self.entries(page)?, marker))
+            }
+        };
+        remote::listing(format!("{}{prefix}", self.url()), prefix, start_after, &self.0.counters, next)
     }
 
     async fn get(&self, key: &ObjectKey, range: ByteRange, version: Option<&ETag>) -> Result<Got, StoreError> {
@@ -343,41 +343,6 @@ impl Store for AzureStore {
 
     async fn refresh_credentials(&self) {
         *self.0.client.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-}
-
-/// A listing, page by page.
-struct Pages {
-    prefix: String,
-    depth: Depth,
-    marker: Option<String>,
-    state: PageState,
-}
-
-#[derive(PartialEq)]
-enum PageState {
-    First,
-    More,
-    Over,
-}
-
-impl Pages {
-    async fn next(&mut self, store: &AzureStore) -> Option<Result<Vec<Listed>, StoreError>> {
-        match self.state {
-            PageState::Over => return None,
-            PageState::First => {}
-            PageState::More => store.0.counters.count_request(),
-        }
-        // Unless the page says otherwise; an error ends the listing.
-        self.state = PageState::Over;
-        let page = store.page(&self.prefix, self.depth, self.marker.as_deref()).await;
-        Some(page.and_then(|mut page| {
-            if let Some(next) = page.next.take() {
-                self.state = PageState::More;
-                self.marker = Some(next);
-            }
-            store.entries(page)
-        }))
     }
 }
 

@@ -6,17 +6,20 @@
 
 mod body;
 mod order;
+mod pages;
 mod way;
 
 #[cfg(test)]
 pub(super) use body::content_range;
 pub(super) use body::{body_stream, check_range};
+use order::Order;
+pub(super) use order::merge;
 #[cfg(test)]
 pub(super) use order::name;
-pub(super) use order::{Order, merge};
+pub(super) use pages::listing;
 pub(super) use way::{chain, root, transport};
 
-use super::ETag;
+use super::{ETag, StoreErrorKind};
 
 /// The text of the first element of this name. Enough for the flat error documents.
 pub(super) fn element<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
@@ -42,6 +45,32 @@ pub(super) fn error_document(body: &[u8]) -> Option<&str> {
         None => text,
     };
     (root.starts_with("<Error>") || root.starts_with("<Error ")).then_some(root)
+}
+
+/// What an answer that is an error says, behind the verb: `refused with 403 AccessDenied: Access Denied`.
+pub(super) fn answered(kind: StoreErrorKind, status: u16, code: Option<&str>, message: Option<&str>) -> String {
+    let verdict = match kind {
+        StoreErrorKind::Refused | StoreErrorKind::Expired | StoreErrorKind::Archived => "refused with",
+        _ => "answered with",
+    };
+    let code = code.map(|code| format!(" {}", line(code))).unwrap_or_default();
+    let message = message.map(|message| format!(": {}", line(message))).unwrap_or_default();
+    format!("{verdict} {status}{code}{message}")
+}
+
+/// And that its body is no error document of this store's.
+pub(super) fn unexplained(body: &[u8], store: &str) -> String {
+    match body.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        None => " and no explanation".to_owned(),
+        Some(b'<') => format!(" and a page that is not {store}'s"),
+        Some(_) => format!(" and a text that is not {store}'s"),
+    }
+}
+
+/// And that it was the clock. `date` is the store's.
+pub(super) fn wrong_clock(date: Option<&str>) -> String {
+    let theirs = date.map(|date| format!(" (the store's says {})", line(date))).unwrap_or_default();
+    format!("; the clock of this machine is wrong{theirs}")
 }
 
 /// Undo percent signs. What is not UTF-8 is shown with U+FFFD, and an odd percent sign stays.

@@ -13,7 +13,7 @@ mod answers;
 mod client;
 
 use super::open::S3Settings;
-use super::remote::{Order, body_stream, check_range, merge, normalise, root};
+use super::remote::{body_stream, check_range, listing, merge, normalise, root};
 use super::retry::Counters;
 use super::{
     ByteRange, Capabilities, Depth, ETag, Got, ListStream, Listed, ObjectId, Store, StoreError, StoreErrorKind,
@@ -395,23 +395,17 @@ impl Store for S3Store {
     }
 
     fn list<'a>(&'a self, prefix: &str, depth: Depth, start_after: Option<&ObjectKey>) -> ListStream<'a> {
-        let pages = Pages {
-            prefix: prefix.to_owned(),
-            depth,
-            after: start_after.cloned(),
-            token: None,
-            state: PageState::First,
+        let (folder, after) = (prefix.to_owned(), start_after.cloned());
+        let next = move |token: Option<String>| {
+            let (folder, after) = (folder.clone(), after.clone());
+            async move {
+                let page = self.page(&folder, depth, after.as_ref(), token.as_deref()).await?;
+                let more = page.is_truncated() == Some(true);
+                let token = page.next_continuation_token().filter(|_| more).map(str::to_owned);
+                Ok((self.entries(&page)?, token))
+            }
         };
-        let pages = futures::stream::unfold(pages, move |mut pages| async move {
-            let entries = match pages.next(self).await? {
-                Ok(entries) => entries.into_iter().map(Ok).collect(),
-                Err(error) => vec![Err(error)],
-            };
-            Some((futures::stream::iter(entries), pages))
-        });
-        let mut order = Order { prefix: prefix.to_owned(), last: start_after.cloned(), began: false };
-        let url = format!("{}{prefix}", self.url());
-        pages.flatten().filter_map(move |entry| std::future::ready(order.check(entry, &url))).boxed()
+        listing(format!("{}{prefix}", self.url()), prefix, start_after, &self.0.counters, next)
     }
 
     async fn get(&self, key: &ObjectKey, range: ByteRange, version: Option<&ETag>) -> Result<Got, StoreError> {
@@ -490,43 +484,6 @@ impl Store for S3Store {
 
     async fn refresh_credentials(&self) {
         self.forget_client();
-    }
-}
-
-/// A listing, page by page.
-struct Pages {
-    prefix: String,
-    depth: Depth,
-    after: Option<ObjectKey>,
-    token: Option<String>,
-    state: PageState,
-}
-
-#[derive(PartialEq)]
-enum PageState {
-    First,
-    More,
-    Over,
-}
-
-impl Pages {
-    async fn next(&mut self, store: &S3Store) -> Option<Result<Vec<Listed>, StoreError>> {
-        match self.state {
-            PageState::Over => return None,
-            PageState::First => {}
-            PageState::More => store.0.counters.count_request(),
-        }
-        // Unless the page says otherwise; an error ends the listing.
-        self.state = PageState::Over;
-        let page = store.page(&self.prefix, self.depth, self.after.as_ref(), self.token.as_deref()).await;
-        Some(page.and_then(|page| {
-            let entries = store.entries(&page)?;
-            if page.is_truncated() == Some(true) {
-                self.state = PageState::More;
-                self.token = page.next_continuation_token().map(str::to_owned);
-            }
-            Ok(entries)
-        }))
     }
 }
 

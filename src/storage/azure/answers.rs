@@ -10,7 +10,6 @@
 use crate::storage::StoreErrorKind as Kind;
 use crate::storage::remote::{self, chain, element, error_document, line};
 use azure_core::error::ErrorKind;
-use std::error::Error as StdError;
 
 /// An answer that is an error.
 #[derive(Debug, Default)]
@@ -38,31 +37,15 @@ impl Refusal<'_> {
         let text = |name: &str| document.and_then(|document| element(document, name));
         let detail = text("AuthenticationErrorDetail");
         let kind = kind(self.status, code, detail);
-        let verdict = match kind {
-            Kind::Refused | Kind::Expired | Kind::Archived => "refused with",
-            _ => "answered with",
-        };
-        let mut what = format!("{verdict} {}", self.status);
-        if let Some(code) = code {
-            what.push_str(&format!(" {}", line(code)));
-        }
         // Its other lines are a number and a time.
         let message = text("Message").and_then(|message| message.lines().next());
-        if let Some(message) = detail.filter(|detail| !echoes(detail)).or(message) {
-            what.push_str(&format!(": {}", line(message)));
-        }
+        let message = detail.filter(|detail| !echoes(detail)).or(message);
+        let mut what = remote::answered(kind, self.status, code, message);
         if document.is_none() && !self.bodiless {
-            what.push_str(match self.body.iter().find(|byte| !byte.is_ascii_whitespace()) {
-                None => " and no explanation",
-                Some(b'<') => " and a page that is not Azure's",
-                Some(_) => " and a text that is not Azure's",
-            });
+            what.push_str(&remote::unexplained(self.body, "Azure"));
         }
         if detail.is_some_and(is_skewed) {
-            what.push_str("; the clock of this machine is wrong");
-            if let Some(date) = self.date {
-                what.push_str(&format!(" (the store's says {})", line(date)));
-            }
+            what.push_str(&remote::wrong_clock(self.date));
         }
         if let Some(place) = self.location.filter(|_| kind == Kind::Redirected) {
             // A signature may stand behind the question mark.
@@ -126,9 +109,4 @@ pub(super) fn trouble(error: &azure_core::Error, own: bool) -> (Kind, String) {
         }
         (None, _) => (Kind::NoCredentials, "the identity's token could not be had".into()),
     }
-}
-
-/// The text of the deepest cause that is no repetition.
-pub(super) fn cause(error: &(dyn StdError + 'static)) -> String {
-    remote::root(error)
 }

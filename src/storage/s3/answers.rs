@@ -43,29 +43,12 @@ impl Refusal<'_> {
         let code = document.and_then(|document| element(document, "Code"));
         let message = document.and_then(|document| element(document, "Message"));
         let kind = kind(self.status, code);
-        let verdict = match kind {
-            Kind::Refused | Kind::Expired | Kind::Archived => "refused with",
-            _ => "answered with",
-        };
-        let mut what = format!("{verdict} {}", self.status);
-        if let Some(code) = code {
-            what.push_str(&format!(" {}", line(code)));
-        }
-        if let Some(message) = message {
-            what.push_str(&format!(": {}", line(message)));
-        }
+        let mut what = remote::answered(kind, self.status, code, message);
         if document.is_none() {
-            what.push_str(match self.body.iter().find(|byte| !byte.is_ascii_whitespace()) {
-                None => " and no explanation",
-                Some(b'<') => " and a page that is not S3's",
-                Some(_) => " and a text that is not S3's",
-            });
+            what.push_str(&remote::unexplained(self.body, "S3"));
         }
         if code == Some("RequestTimeTooSkewed") {
-            what.push_str("; the clock of this machine is wrong");
-            if let Some(date) = self.date {
-                what.push_str(&format!(" (the store's says {})", line(date)));
-            }
+            what.push_str(&remote::wrong_clock(self.date));
         }
         let region = self.region.or_else(|| document.and_then(|document| element(document, "Region")));
         if kind == Kind::Redirected {

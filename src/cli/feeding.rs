@@ -10,7 +10,7 @@ use super::exit;
 use crate::catalog::inventory::Form;
 use crate::commands::daemon::{Ahead, Direct, Serves, Turns};
 use crate::commands::wal_fetch::Options;
-use crate::error::Answer;
+use crate::error::{Answer, Code, Error};
 use crate::feed::client::{self, Told, What};
 use crate::feed::detach;
 use crate::feed::feeder::{self, Settings};
@@ -24,6 +24,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// What the feeder said, and what it takes to talk to it again.
 #[derive(Debug)]
@@ -182,8 +183,18 @@ async fn feed(context: &Context, args: &Args, argv: &[OsString]) -> Answer<()> {
         beside_server: true,
         idle: Settings::IDLE,
     };
-    if let Some((_feeder, running)) = feeder::start(settings, &options.file)? {
-        let _ = running.await;
+    let of_system = |error| Error::new(Code::LocalIo, "cannot be told when to stop").because(error);
+    let mut term = signal(SignalKind::terminate()).map_err(of_system)?;
+    let mut int = signal(SignalKind::interrupt()).map_err(of_system)?;
+    let mut hup = signal(SignalKind::hangup()).map_err(of_system)?;
+    let Some((feeder, mut running)) = feeder::start(settings, &options.file)? else { return Ok(()) };
+    tokio::select! {
+        _ = &mut running => return Ok(()),
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+        _ = hup.recv() => {}
     }
+    feeder.stop().await;
+    let _ = running.await;
     Ok(())
 }

@@ -378,7 +378,7 @@ impl Actor {
                         break life::Why::Settings;
                     }
                 }
-                why = life.told() => break why,
+                () = life.server_ended() => break life::Why::Server,
             }
         };
         tracing::info!("the feeder goes: {}", why.words());
@@ -405,6 +405,14 @@ impl Actor {
 
     fn path(&self, file: &impl ToString) -> PathBuf {
         self.entries_in.join(file.to_string())
+    }
+
+    /// The same as an asker is told it: a bare name at the meeting place, which may have another path for the asker.
+    fn told_path(&self, file: &impl ToString) -> PathBuf {
+        match self.entries_in == self.settings.meeting.directory() {
+            true => PathBuf::from(file.to_string()),
+            false => self.path(file),
+        }
     }
 
     fn get(&mut self, file: WalFile, reply: oneshot::Sender<Reply>) {
@@ -524,9 +532,7 @@ impl Actor {
                 if *joining || (!joined && self.waits_for_carry(name)) {
                     return;
                 }
-                let elsewhere = self.entries_in != self.settings.meeting.directory();
-                let place = if elsewhere { path } else { PathBuf::from(name.to_string()) };
-                (What::Take(place), Some(report.size.bytes()))
+                (What::Take(self.told_path(&name)), Some(report.size.bytes()))
             }
             Some(Entry::Refused { code, text, at }) if at.elapsed() < AGAIN => {
                 (What::Refused(Error::new(*code, text.clone())), None)
@@ -715,8 +721,7 @@ impl Actor {
                         self.ready(*name, stamp, report);
                     }
                     (WalFile::History(_), ..) => {
-                        let elsewhere = self.entries_in != self.settings.meeting.directory();
-                        let place = if elsewhere { path } else { PathBuf::from(file.to_string()) };
+                        let place = self.told_path(&file);
                         for waiter in self.waiting_for(&file) {
                             self.tally.status.histories += 1;
                             self.tally.waited(now.saturating_duration_since(waiter.since));

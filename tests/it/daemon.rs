@@ -8,7 +8,7 @@ use super::support::daemon::{Daemon, answer, fetch_frame};
 use super::support::need::Missing;
 use super::support::pace::{Distance, Pace};
 use super::support::recovery::{self, Kind, Source};
-use super::support::{Scratch, archive, need, or_skip, stderr, wal_r};
+use super::support::{Scratch, archive, feeder, need, or_skip, stderr, wal_r};
 use rustix::process::Signal;
 use std::fs;
 use std::io::{Read, Write};
@@ -585,6 +585,13 @@ fn it_looks_ahead() {
     assert!(asked.len() >= 4 && asked.iter().all(|times| *times == 1), "{counts:?}");
     assert!(counts.most_at_once > 1, "nothing was fetched ahead: {counts:?}");
     assert!(data.join("pg_wal/.wal-r").is_dir());
+
+    // What is for the daemon is not for its feeder: the log is opened anew, and the same feeder goes on.
+    let before = feeder::status(&data).expect("a feeder");
+    daemon.signal(Signal::HUP);
+    std::thread::sleep(Duration::from_millis(800));
+    let after = feeder::status(&data).expect("a feeder");
+    assert!(after.up_seconds > before.up_seconds, "{before:?}\n{after:?}");
 
     daemon.signal(Signal::TERM);
     assert!(daemon.ended().success(), "{}", daemon.log());

@@ -4,7 +4,6 @@
 //! goes while a recovery still asks.
 
 use super::Settings;
-use futures::StreamExt;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
@@ -13,7 +12,6 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 /// Without a server whose end can be seen, nobody asking for so long is the end.
@@ -28,7 +26,7 @@ pub enum Why {
     Recovered,
     /// Nobody asked for long.
     Idle,
-    /// A signal, or the program around it.
+    /// By the program around it.
     Told,
     /// It was asked with other settings.
     Settings,
@@ -62,7 +60,6 @@ pub(super) struct Life {
     folder: PathBuf,
     identity: Option<(u64, u64)>,
     idle: Duration,
-    signals: Vec<Signal>,
 }
 
 impl Life {
@@ -74,7 +71,6 @@ impl Life {
         let server = found.and_then(watch);
         let idle = if server.is_some() { settings.idle } else { settings.idle.min(ALONE) };
         let folder = settings.meeting.directory().to_owned();
-        let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
         Life {
             gone,
             signs: signs.map(Vec::from).unwrap_or_default(),
@@ -82,7 +78,6 @@ impl Life {
             identity: identity(&folder),
             folder,
             idle,
-            signals: kinds.into_iter().filter_map(|kind| signal(kind).ok()).collect(),
         }
     }
 
@@ -100,25 +95,17 @@ impl Life {
         (asked.elapsed() > self.idle).then_some(Why::Idle)
     }
 
-    /// Waits for a signal, or for the server's end: whoever stops a server and runs pg_rewind on its directory at once must
-    /// find no spool there that is just being cleared.
-    pub(super) async fn told(&mut self) -> Why {
-        let mut told = futures::stream::FuturesUnordered::new();
-        told.extend(self.signals.iter_mut().map(Signal::recv));
-        let ended = async {
-            if let Some(server) = &mut self.server {
-                if server.await.is_ok() {
-                    return;
-                }
-                // It cannot be watched any more.
-                self.server = None;
+    /// Waits for the server's end: whoever stops a server and runs pg_rewind on its directory at once must find no spool
+    /// there that is just being cleared.
+    pub(super) async fn server_ended(&mut self) {
+        if let Some(server) = &mut self.server {
+            if server.await.is_ok() {
+                return;
             }
-            std::future::pending().await
-        };
-        tokio::select! {
-            Some(_) = told.next() => Why::Told,
-            () = ended => Why::Server,
+            // It cannot be watched any more.
+            self.server = None;
         }
+        std::future::pending().await
     }
 }
 

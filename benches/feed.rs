@@ -2,12 +2,12 @@
 //!
 //! In: 400 segments of 16 MiB that a real PostgreSQL 15 wrote under a mixed load, stored by lzop; a server in this process
 //! that answers some milliseconds late and gives 80 MB/s on a connection (it takes its own share of the cores). Out: segments
-//! a second, requests per segment and per miss, the feeder's peak memory: for the real wal-fetch called as restore_command
-//! is, and for a consumer that speaks to the feeder itself, both as fast as they can. The bars (no test asserts a time): 40
-//! segments/s at 50 ms on two cores, 1.05 requests per segment, 1 per miss, 96 MiB.
+//! a second, requests per segment and per miss, the feeder's processor time and peak memory: for the real wal-fetch called
+//! as restore_command is, and for a consumer that speaks to the feeder itself, both as fast as they can. The bars (no test
+//! asserts a time): 40 segments/s at 50 ms on two cores, 1.05 requests per segment, 1 per miss, 96 MiB.
 //!
-//! `WALR_BENCH_FEED` is a folder that keeps the segments (3 GB) from one run to the next; they take minutes to make. Words of the command line are
-//! milliseconds to measure at instead of 0, 20, 50, 100, 300.
+//! `WALR_BENCH_FEED` is a folder that keeps the segments (2 GB) from one run to the next; they take minutes to make. Words of
+//! the command line are milliseconds to measure at instead of 0, 20, 50, 100, 300.
 #![allow(clippy::print_stdout, reason = "a bench prints")]
 
 #[path = "support/recovering.rs"]
@@ -17,7 +17,7 @@ mod recovering;
 #[allow(unused_macros, unused_imports, reason = "the tests' harness")]
 mod support;
 
-use recovering::{DESTINATION, Recovering, peak};
+use recovering::{DESTINATION, Recovering, peak, processor};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -49,7 +49,7 @@ fn input() -> Result<Input, need::Missing> {
     if !folder.join("pg_control").is_file() {
         println!("feed: making {SEGMENTS} segments in {}", folder.display());
         let (postgres, lzop) = (need::postgres(15)?, need::lzop()?);
-        let extent = Extent { segment: Some(16), segments: SEGMENTS, promotions: 0 };
+        let extent = Extent { segment: Some(16), segments: SEGMENTS, promotions: 0, wal_compression: false };
         let offline = archive::make_offline_of(&scratch, &postgres, &lzop, extent);
         std::fs::create_dir_all(&bucket).expect("a folder");
         succeed(std::process::Command::new("cp").arg("-r").arg(&offline.archive).arg(bucket.join("a")));
@@ -143,10 +143,12 @@ fn measure(input: &Input, distance: Distance, consumer: Consumer) {
     let (all, since) = (began.elapsed(), warm.elapsed());
     let (count, counts) = (input.names.len(), pace.counts());
     let status = run.data.status().expect("a feeder");
+    let busy = processor(status.pid).unwrap_or(0.0) * 1000.0 / count as f64;
     let rate = (count - WARM) as f64 / since.as_secs_f64();
     println!(
         "feed: {:>3} ms, {consumer:?}: {rate:.1} segments/s once warm ({:.1} from the start); {:.3} requests per segment \
-         ({} lists, {} others); hits {}, waited for {}, missed {}; {} at once, window {}; peak {:.1} MiB{}",
+         ({} lists, {} others); hits {}, waited for {}, missed {}; {} at once, window {}; the feeder {busy:.1} ms of \
+         processor a segment, peak {:.1} MiB{}",
         distance.delay.as_millis(),
         count as f64 / all.as_secs_f64(),
         counts.requests() as f64 / count as f64,

@@ -213,13 +213,15 @@ pub struct Extent {
     pub segments: usize,
     /// So often the server is stopped on the way, recovers to the end of the archive, and promotes.
     pub promotions: usize,
+    /// `wal_compression`. Without it there is more of it, which compresses better: as in most archives.
+    pub wal_compression: bool,
 }
 
 impl Extent {
     /// A handful of segments of 16 MiB, mostly empty.
-    pub const SMALL: Extent = Extent { segment: None, segments: 0, promotions: 0 };
+    pub const SMALL: Extent = Extent { segment: None, segments: 0, promotions: 0, wal_compression: true };
     /// Four hundred segments of 1 MiB, full of work of every kind.
-    pub const LARGE: Extent = Extent { segment: Some(1), segments: 400, promotions: 0 };
+    pub const LARGE: Extent = Extent { segment: Some(1), segments: 400, promotions: 0, wal_compression: true };
 }
 
 /// A small one: see [`make_offline_of`].
@@ -239,7 +241,8 @@ pub fn make_offline_of(scratch: &Scratch, postgres: &Postgres, lzop: &Path, exte
         a = archive.display()
     );
     let push = format!("archive_command='{}' %p %f", scratch.script("push", &text).display());
-    let settings = ["archive_mode=on", &push, "wal_level=replica", "autovacuum=off", "wal_compression=on"];
+    let compression = if extent.wal_compression { "wal_compression=on" } else { "wal_compression=off" };
+    let settings = ["archive_mode=on", &push, "wal_level=replica", "autovacuum=off", compression];
     let mut server = postgres.start(scratch, &data, &settings, &[]);
     server.ask("create table accounts (id int, balance bigint); insert into accounts select i, 0 from generate_series(1, 1000) i");
     if extent.segments > 0 {
@@ -325,6 +328,8 @@ pub fn work(server: &Server, segments: usize) {
         session.query_one(place, &[]).expect("the position").get(0)
     };
     let end = position(&mut session) + size * segments as i64;
+    // Large segments hold more of everything, not larger things.
+    let size = size.min(1 << 20);
     let mut round = 0u32;
     while position(&mut session) < end {
         round += 1;

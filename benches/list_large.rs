@@ -31,7 +31,7 @@ impl Store for Names {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { sorted: true, etags: true, remote: false }
+        Capabilities { sorted: true, etags: true, remote: false, keeps_times: false }
     }
 
     fn list<'a>(&'a self, prefix: &str, _: Depth, _: Option<&ObjectKey>) -> ListStream<'a> {

@@ -6,31 +6,29 @@
 //! ends early, a success that is not Azure's.
 //!
 //! Reads are requests of our own over the SDK's pipeline: its download splits a read into several, in parallel, on its
-//! own account, and its listing knows no folders. What is written goes up by the SDK, in blocks when it is large.
+//! own account, and its listing knows no folders. Writing is in `azure::write`.
 //!
 //! A listing has no place to start in the versions of the protocol that every cloud knows: what lies before `start_after`
 //! is read and left out.
-//! Source: Azure's REST reference (Get Blob, Get Blob Properties, List Blobs, Put Blob).
+//! Source: Azure's REST reference (Get Blob, Get Blob Properties, List Blobs).
 
 mod answers;
 mod client;
 mod listing;
+mod write;
 
 use super::open::{AzureAuth, AzureSettings};
 use super::remote;
 use super::remote::{body_stream, check_range, merge, normalise};
 use super::retry::Counters;
 use super::{
-    ByteRange, Capabilities, Depth, ETag, Got, ListStream, Listed, ObjectId, Store, StoreError, StoreErrorKind,
-    StoreWrite,
+    ByteRange, Capabilities, Depth, ETag, Got, ListStream, Listed, ObjectId, Place, Store, StoreError, StoreErrorKind,
 };
 use crate::layout::ObjectKey;
 use answers::{Refusal, trouble};
 use async_trait::async_trait;
-use azure_core::error::ErrorKind;
 use azure_core::http::headers::{HeaderName, Headers};
 use azure_core::http::{AsyncRawResponse, Method, Request};
-use bytes::Bytes;
 use client::Client;
 use futures::{StreamExt, TryStreamExt};
 use std::fmt;
@@ -250,7 +248,7 @@ impl Store for AzureStore {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { sorted: true, etags: true, remote: true }
+        Capabilities { sorted: true, etags: true, remote: true, keeps_times: false }
     }
 
     fn list<'a>(&'a self, prefix: &str, depth: Depth, start_after: Option<&ObjectKey>) -> ListStream<'a> {
@@ -341,33 +339,18 @@ impl Store for AzureStore {
         })
     }
 
+    fn place(&self) -> Option<Place> {
+        let settings = &self.0.settings;
+        // A signature is for one place; the service would have to be given another to read from.
+        if matches!(settings.auth, AzureAuth::Sas(_)) {
+            return None;
+        }
+        let service = format!("azure {} {:?}", settings.service().ok()?, settings.signing_account());
+        Some(Place { service, container: self.0.container.clone(), prefix: self.0.prefix.clone() })
+    }
+
     async fn refresh_credentials(&self) {
         *self.0.client.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-}
-
-#[async_trait]
-impl StoreWrite for AzureStore {
-    async fn put(&self, key: &ObjectKey, bytes: Bytes, only_if_absent: bool) -> Result<(), StoreError> {
-        let url = self.object_url(key);
-        let client = self.client()?;
-        let put = client.upload(&self.full(key.as_str()), bytes, only_if_absent).await;
-        let error = match put.ok_or_else(|| Self::no_such_name("PUT", &url))? {
-            Ok(true) => return Ok(()),
-            Ok(false) => {
-                let what = "PUT answered with success and no ETag: this is not Azure";
-                return Err(StoreError::new(StoreErrorKind::Failed, &url, what));
-            }
-            Err(error) => error,
-        };
-        let ErrorKind::HttpResponse { status, raw_response: Some(answer), .. } = error.kind() else {
-            return Err(self.failed("PUT", &url, &error).error);
-        };
-        let mut error = Self::refused("PUT", &url, u16::from(*status), answer.headers(), answer.body()).error;
-        if only_if_absent && matches!(error.kind, StoreErrorKind::Exists | StoreErrorKind::Changed) {
-            error = StoreError::new(StoreErrorKind::Exists, &url, "PUT: the object exists already");
-        }
-        Err(error)
     }
 }
 

@@ -11,19 +11,21 @@
 //! and cannot be asked for.
 
 use super::{
-    ByteRange, Capabilities, Depth, ETag, Got, ListStream, Listed, ObjectId, Store, StoreError, StoreErrorKind,
-    StoreWrite,
+    ByteRange, Capabilities, Copied, Depth, ETag, Got, ListStream, Listed, ObjectId, Place, Store, StoreError,
+    StoreErrorKind, StoreWrite, Upload, When,
 };
 use crate::layout::ObjectKey;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
+use rustix::fs::FlockOperation;
 use std::ffi::OsStr;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{mpsc, oneshot};
 
@@ -173,48 +175,156 @@ impl LocalStore {
         }
     }
 
-    fn write(&self, key: &ObjectKey, bytes: &[u8], only_if_absent: bool) -> Result<(), StoreError> {
+    /// A file to write what will be the object into, beside its place.
+    fn begin(&self, key: &ObjectKey) -> Result<Fresh, StoreError> {
         let Some(path) = self.path(key)? else {
             return Err(self.failure(StoreErrorKind::Local, key, "no file can have this name"));
         };
-        let failed = |error: io::Error| {
-            self.failure(kind_of(&error), key, format!("{} cannot be written", path.display())).because(error)
-        };
         let dir = path.parent().unwrap_or(&self.root);
-        std::fs::create_dir_all(dir).map_err(failed)?;
-        let (mut file, temporary) = create_temporary(&path).map_err(failed)?;
-        let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| {
-            if only_if_absent {
-                // Unlike a rename, a link never replaces what is there.
-                std::fs::hard_link(&temporary, &path)
-            } else {
-                std::fs::rename(&temporary, &path)
+        let made = std::fs::create_dir_all(dir).and_then(|()| create_temporary(&path));
+        let (file, temporary) = made.map_err(|error| self.unwritable(key, &path, error))?;
+        Ok(Fresh { store: self.clone(), key: key.clone(), path, temporary, file })
+    }
+
+    fn unwritable(&self, key: &ObjectKey, path: &Path, error: io::Error) -> StoreError {
+        self.failure(kind_of(&error), key, format!("{} cannot be written", path.display())).because(error)
+    }
+
+    fn write(&self, key: &ObjectKey, bytes: &[u8], when: When) -> Result<Option<ETag>, StoreError> {
+        let fresh = self.begin(key)?;
+        let written = (&fresh.file).write_all(bytes);
+        written.map_err(|error| self.unwritable(key, &fresh.path, error))?;
+        fresh.show(when)
+    }
+
+    fn remove(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        let Some(path) = self.path(key)? else { return Ok(()) };
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                let what = format!("{} cannot be removed", path.display());
+                return Err(self.failure(kind_of(&error), key, what).because(error));
             }
-        });
-        if only_if_absent || written.is_err() {
-            let _ = std::fs::remove_file(&temporary);
+            _ => {}
         }
-        match written.and_then(|()| File::open(dir)?.sync_all()) {
-            Err(error) if only_if_absent && error.kind() == io::ErrorKind::AlreadyExists => {
-                Err(self.failure(StoreErrorKind::Exists, key, "the file exists already"))
+        // A store has no empty folders. What is not empty stays.
+        let mut dir = path.parent();
+        while let Some(folder) = dir.filter(|dir| *dir != self.root && dir.starts_with(&self.root)) {
+            if std::fs::remove_dir(folder).is_err() {
+                break;
             }
-            other => other.map_err(failed),
+            dir = folder.parent();
+        }
+        Ok(())
+    }
+
+    fn date(&self, key: &ObjectKey, time: jiff::Timestamp) -> Result<Option<ETag>, StoreError> {
+        let Some(path) = self.path(key)? else { return Ok(None) };
+        let dated = File::options().write(true).open(&path).and_then(|file| {
+            file.set_modified(time.into())?;
+            file.sync_all()?;
+            file.metadata()
+        });
+        match dated {
+            Ok(about) => Ok(identify(key.clone(), &about).etag),
+            Err(error) => {
+                let what = format!("the time of {} cannot be set", path.display());
+                Err(self.failure(kind_of(&error), key, what).because(error))
+            }
+        }
+    }
+
+    /// Remove the temporary files that nobody holds any more.
+    fn clear(&self, dir: &Path, depth: usize) -> io::Result<u64> {
+        let mut removed = 0;
+        for entry in std::fs::read_dir(dir)? {
+            let entry = entry?;
+            let kind = entry.file_type()?;
+            if kind.is_dir() && depth < MAX_DEPTH {
+                removed += self.clear(&entry.path(), depth + 1)?;
+            } else if kind.is_file() && is_temporary(&entry.file_name()) {
+                let held = File::open(entry.path())
+                    .is_ok_and(|file| rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err());
+                if !held {
+                    std::fs::remove_file(entry.path())?;
+                    removed += 1;
+                }
+            }
+        }
+        Ok(removed)
+    }
+}
+
+/// A file being written, locked as long as it is. It goes away unless it is shown.
+#[derive(Debug)]
+struct Fresh {
+    store: LocalStore,
+    key: ObjectKey,
+    path: PathBuf,
+    temporary: PathBuf,
+    file: File,
+}
+
+impl Fresh {
+    /// Give it its name, once it is on the disk.
+    fn show(&self, when: When) -> Result<Option<ETag>, StoreError> {
+        let shown = self.file.sync_all().and_then(|()| {
+            if when.must_be_absent() {
+                // Unlike a rename, a link never replaces what is there.
+                std::fs::hard_link(&self.temporary, &self.path)?;
+                std::fs::remove_file(&self.temporary)?;
+            } else {
+                std::fs::rename(&self.temporary, &self.path)?;
+            }
+            File::open(self.path.parent().unwrap_or(&self.store.root))?.sync_all()?;
+            self.file.metadata()
+        });
+        match shown {
+            Ok(about) => Ok(identify(self.key.clone(), &about).etag),
+            Err(error) if when.must_be_absent() && error.kind() == io::ErrorKind::AlreadyExists => {
+                Err(self.store.failure(StoreErrorKind::Exists, &self.key, "the file exists already"))
+            }
+            Err(error) => Err(self.store.unwritable(&self.key, &self.path, error)),
         }
     }
 }
 
-/// A new file beside `path`, under a name no other writer of this machine takes.
+impl Drop for Fresh {
+    fn drop(&mut self) {
+        // Under this name there is nothing once it was shown.
+        let _ = std::fs::remove_file(&self.temporary);
+    }
+}
+
+/// In the names of files that are being written.
+const TEMPORARY: &str = ".wal-r-";
+
+/// A new file beside `path`, locked, under a name no other writer of this machine takes.
 fn create_temporary(path: &Path) -> io::Result<(File, PathBuf)> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     loop {
-        let mut name = path.file_name().map(OsStr::to_owned).unwrap_or_default();
-        name.push(format!(".tmp.{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
+        let mut name = OsStr::new(".").to_owned();
+        name.push(path.file_name().unwrap_or_default());
+        name.push(format!("{TEMPORARY}{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
         let temporary = path.with_file_name(name);
         match OpenOptions::new().write(true).create_new(true).open(&temporary) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            other => return other.map(|file| (file, temporary)),
+            Err(error) => return Err(error),
+            Ok(file) => {
+                // File systems without locks: then nothing is swept there while somebody writes, we hope.
+                let _ = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive);
+                return Ok((file, temporary));
+            }
         }
     }
+}
+
+/// Is this the name of a file that is being written, or was when its writer was killed?
+fn is_temporary(name: &OsStr) -> bool {
+    let Some((_, writer)) = name.to_str().and_then(|name| name.strip_prefix('.')?.rsplit_once(TEMPORARY)) else {
+        return false;
+    };
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    writer.split_once('-').is_some_and(|(process, count)| digits(process) && digits(count))
 }
 
 /// Size, time and inode together: a file written anew differs in one of them.
@@ -475,7 +585,7 @@ impl Store for LocalStore {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { sorted: true, etags: true, remote: false }
+        Capabilities { sorted: true, etags: true, remote: false, keeps_times: true }
     }
 
     fn list<'a>(&'a self, prefix: &str, depth: Depth, start_after: Option<&ObjectKey>) -> ListStream<'a> {
@@ -532,12 +642,100 @@ impl Store for LocalStore {
     }
 }
 
+impl LocalStore {
+    /// On a thread that may wait for the disk.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        url: String,
+        work: impl FnOnce(LocalStore) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let store = self.clone();
+        tokio::task::spawn_blocking(move || work(store)).await.unwrap_or_else(|_| Err(abandoned(url)))
+    }
+}
+
 #[async_trait]
 impl StoreWrite for LocalStore {
-    async fn put(&self, key: &ObjectKey, bytes: Bytes, only_if_absent: bool) -> Result<(), StoreError> {
-        let (store, wanted) = (self.clone(), key.clone());
-        let written = tokio::task::spawn_blocking(move || store.write(&wanted, &bytes, only_if_absent)).await;
-        written.unwrap_or_else(|_| Err(abandoned(self.object_url(key))))
+    async fn put(&self, key: &ObjectKey, bytes: Bytes, when: When) -> Result<Option<ETag>, StoreError> {
+        let wanted = key.clone();
+        self.blocking(self.object_url(key), move |store| store.write(&wanted, &bytes, when)).await
+    }
+
+    async fn upload(&self, key: &ObjectKey) -> Result<Box<dyn Upload>, StoreError> {
+        let wanted = key.clone();
+        let fresh = self.blocking(self.object_url(key), move |store| store.begin(&wanted)).await?;
+        Ok(Box::new(Growing(Arc::new(fresh))))
+    }
+
+    async fn copy_from(&self, _: &Place, _: &ObjectId, key: &ObjectKey, _: When) -> Result<Copied, StoreError> {
+        Err(self.failure(StoreErrorKind::Unsupported, key, "a directory has no provider that copies"))
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        let wanted = key.clone();
+        self.blocking(self.object_url(key), move |store| store.remove(&wanted)).await
+    }
+
+    async fn create(&self) -> Result<(), StoreError> {
+        let failed = |store: &LocalStore, error: io::Error| {
+            StoreError::new(kind_of(&error), store.url(), "the directory cannot be made").because(error)
+        };
+        let make = move |store: LocalStore| std::fs::create_dir_all(&store.root).map_err(|error| failed(&store, error));
+        self.blocking(self.url(), make).await
+    }
+
+    async fn set_modified(&self, key: &ObjectKey, time: jiff::Timestamp) -> Result<Option<ETag>, StoreError> {
+        let wanted = key.clone();
+        self.blocking(self.object_url(key), move |store| store.date(&wanted, time)).await
+    }
+
+    async fn sweep(&self) -> Result<u64, StoreError> {
+        let sweep = |store: LocalStore| match store.clear(&store.root, 0) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                let what = "what killed uploads left cannot be removed";
+                Err(StoreError::new(kind_of(&error), store.url(), what).because(error))
+            }
+            swept => Ok(swept.unwrap_or(0)),
+        };
+        self.blocking(self.url(), sweep).await
+    }
+}
+
+/// A file that is written in parts.
+#[derive(Debug, Clone)]
+struct Growing(Arc<Fresh>);
+
+impl Growing {
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Fresh) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let fresh = self.0.clone();
+        let url = fresh.store.object_url(&fresh.key);
+        tokio::task::spawn_blocking(move || work(&fresh)).await.unwrap_or_else(|_| Err(abandoned(url)))
+    }
+}
+
+#[async_trait]
+impl Upload for Growing {
+    async fn part(&self, _: u32, at: u64, bytes: Bytes) -> Result<(), StoreError> {
+        let write = move |fresh: &Fresh| {
+            let written = fresh.file.write_all_at(&bytes, at);
+            written.map_err(|error| fresh.store.unwritable(&fresh.key, &fresh.path, error))
+        };
+        self.blocking(write).await
+    }
+
+    async fn finish(&self, when: When) -> Result<Option<ETag>, StoreError> {
+        self.blocking(move |fresh| fresh.show(when)).await
+    }
+
+    async fn abort(&self) -> Result<(), StoreError> {
+        self.blocking(|fresh| {
+            let _ = std::fs::remove_file(&fresh.temporary);
+            Ok(())
+        })
+        .await
     }
 }
 

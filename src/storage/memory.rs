@@ -4,8 +4,8 @@
 //! silently: each write makes a new etag.
 
 use super::{
-    BodyStream, ByteRange, Capabilities, Depth, ETag, Got, ListStream, Listed, ObjectId, Store, StoreError,
-    StoreErrorKind, StoreWrite,
+    BodyStream, ByteRange, Capabilities, Copied, Depth, ETag, Got, ListStream, Listed, ObjectId, Place, Store,
+    StoreError, StoreErrorKind, StoreWrite, Upload, When,
 };
 use crate::layout::ObjectKey;
 use async_trait::async_trait;
@@ -14,7 +14,7 @@ use futures::StreamExt;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// Entries taken under one lock; what is written meanwhile may or may not be seen, as in a real store.
 const PAGE: usize = 1000;
@@ -136,7 +136,7 @@ impl Store for MemoryStore {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { sorted: true, etags: true, remote: false }
+        Capabilities { sorted: true, etags: true, remote: false, keeps_times: true }
     }
 
     fn list<'a>(&'a self, prefix: &str, depth: Depth, start_after: Option<&ObjectKey>) -> ListStream<'a> {
@@ -187,13 +187,72 @@ impl Store for MemoryStore {
 
 #[async_trait]
 impl StoreWrite for MemoryStore {
-    async fn put(&self, key: &ObjectKey, bytes: Bytes, only_if_absent: bool) -> Result<(), StoreError> {
+    async fn put(&self, key: &ObjectKey, bytes: Bytes, when: When) -> Result<Option<ETag>, StoreError> {
         let write = self.0.writes.fetch_add(1, Ordering::Relaxed);
         let mut objects = self.0.objects.write().unwrap_or_else(PoisonError::into_inner);
-        if only_if_absent && objects.contains_key(key.as_str()) {
+        if when.must_be_absent() && objects.contains_key(key.as_str()) {
             return Err(StoreError::new(StoreErrorKind::Exists, self.object_url(key), "the object exists already"));
         }
-        objects.insert(key.as_str().into(), Object { bytes, write, modified: None });
+        let object = Object { bytes, write, modified: None };
+        let etag = object.id(key.as_str()).etag;
+        objects.insert(key.as_str().into(), object);
+        Ok(etag)
+    }
+
+    async fn upload(&self, key: &ObjectKey) -> Result<Box<dyn Upload>, StoreError> {
+        Ok(Box::new(Parts { store: self.clone(), key: key.clone(), parts: Mutex::default() }))
+    }
+
+    async fn copy_from(&self, _: &Place, _: &ObjectId, key: &ObjectKey, _: When) -> Result<Copied, StoreError> {
+        Err(StoreError::new(StoreErrorKind::Unsupported, self.object_url(key), "nobody copies in memory"))
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        self.remove(key.as_str());
+        Ok(())
+    }
+
+    async fn create(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn set_modified(&self, key: &ObjectKey, time: jiff::Timestamp) -> Result<Option<ETag>, StoreError> {
+        let mut objects = self.0.objects.write().unwrap_or_else(PoisonError::into_inner);
+        Ok(objects.get_mut(key.as_str()).and_then(|object| {
+            object.modified = Some(time);
+            object.id(key.as_str()).etag
+        }))
+    }
+
+    async fn sweep(&self) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+}
+
+/// An object that is being written in parts.
+#[derive(Debug)]
+struct Parts {
+    store: MemoryStore,
+    key: ObjectKey,
+    parts: Mutex<BTreeMap<u64, Bytes>>,
+}
+
+#[async_trait]
+impl Upload for Parts {
+    async fn part(&self, _: u32, at: u64, bytes: Bytes) -> Result<(), StoreError> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner).insert(at, bytes);
+        Ok(())
+    }
+
+    async fn finish(&self, when: When) -> Result<Option<ETag>, StoreError> {
+        let whole: Vec<u8> = {
+            let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+            parts.values().flat_map(|part| part.iter().copied()).collect()
+        };
+        self.store.put(&self.key, whole.into(), when).await
+    }
+
+    async fn abort(&self) -> Result<(), StoreError> {
         Ok(())
     }
 }

@@ -18,9 +18,11 @@ mod remote;
 pub mod retry;
 #[cfg(feature = "s3")]
 pub mod s3;
+pub mod write;
 
 pub use error::{StoreError, StoreErrorKind};
 pub use object::{ByteRange, ETag, Fingerprint, ObjectId};
+pub use write::{Copied, Place, StoreWrite, Upload, When};
 
 use crate::layout::ObjectKey;
 use async_trait::async_trait;
@@ -60,6 +62,8 @@ pub struct Capabilities {
     pub etags: bool,
     /// A request costs a round trip, so requests in parallel pay.
     pub remote: bool,
+    /// An object's time can be set ([`StoreWrite::set_modified`]).
+    pub keeps_times: bool,
 }
 
 /// An answer to a read: the bytes to come, and which version they are of.
@@ -101,15 +105,12 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Size, time and version of an object.
     async fn head(&self, key: &ObjectKey) -> Result<ObjectId, StoreError>;
 
+    /// Where its objects lie, as the provider sees it. `None` where no provider copies between places.
+    fn place(&self) -> Option<Place> {
+        None
+    }
+
     /// Forget credentials that were kept, so that the next request asks their source for new ones. For
     /// [`retry::Retrying`], after [`StoreErrorKind::Expired`].
     async fn refresh_credentials(&self) {}
-}
-
-/// Writing, for copies and tests. No read command can reach it.
-#[async_trait]
-pub trait StoreWrite: Store {
-    /// Write a whole object. Existing ones are replaced unless `only_if_absent`, which gives
-    /// [`StoreErrorKind::Exists`]. Appears whole or not at all.
-    async fn put(&self, key: &ObjectKey, bytes: Bytes, only_if_absent: bool) -> Result<(), StoreError>;
 }

@@ -14,8 +14,12 @@
 //! How long: until [`RetryPolicy::deadline`], or [`RetryPolicy::attempts`] in a row that brought nothing. The error is then
 //! the last cause, of its own kind (so that its code says refused, DNS, 503 or silence) with "tried n times in m s".
 
+mod write;
+
+pub use write::RetryingWrite;
+
 use super::{
-    BodyStream, ByteRange, Capabilities, Depth, ETag, Got, ListStream, Listed, ObjectId, Store, StoreError,
+    BodyStream, ByteRange, Capabilities, Depth, ETag, Got, ListStream, Listed, ObjectId, Place, Store, StoreError,
     StoreErrorKind,
 };
 use crate::layout::ObjectKey;
@@ -32,6 +36,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 /// Fewer bytes a second than this, over the length of the stall timeout, count as silence.
 const CRAWL_BYTES_PER_SECOND: f64 = 1024.0;
+/// What is sent more slowly than this counts as not being sent.
+const UPLOAD_BYTES_PER_SECOND: u64 = 64 * 1024;
 /// Refreshes of credentials closer together than this are one: many requests learn of an expiry at the same time.
 const REFRESH_TOGETHER: Duration = Duration::from_secs(2);
 
@@ -194,10 +200,20 @@ impl Core {
         url: impl FnOnce() -> String,
         request: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        let patience = self.patience();
-        if patience.is_zero() {
-            return Err(self.too_late(url()));
-        }
+        self.answer_to(0, url, request).await
+    }
+
+    /// The same for a request that takes so many bytes along: they need their time, and nobody says how far they are.
+    async fn answer_to<T>(
+        &self,
+        bytes: u64,
+        url: impl FnOnce() -> String,
+        request: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let patience = match self.patience() {
+            patience if patience.is_zero() => return Err(self.too_late(url())),
+            patience => patience + Duration::from_secs(bytes / UPLOAD_BYTES_PER_SECOND),
+        };
         self.counters.count_request();
         match timeout(patience, request).await {
             Ok(answer) => answer,
@@ -481,6 +497,10 @@ impl Store for Retrying {
 
     fn capabilities(&self) -> Capabilities {
         self.0.inner.capabilities()
+    }
+
+    fn place(&self) -> Option<Place> {
+        self.0.inner.place()
     }
 
     async fn refresh_credentials(&self) {

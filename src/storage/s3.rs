@@ -5,19 +5,21 @@
 //! what is not one: a body shorter or longer than it says, a range that was not asked for, another version, a page that
 //! ends early, a success without an ETag (no S3 answers so, but proxies and portals do).
 //!
+//! Writing is in `s3::write`.
+//!
 //! Two things are tried again here, once each, because only this file can know how: a bucket in another region than the
 //! one signed for (the answer names it), and the reason of a refused HEAD (its answers have no body).
-//! Source: Amazon S3 API reference (GetObject, HeadObject, ListObjectsV2, PutObject).
+//! Source: Amazon S3 API reference (GetObject, HeadObject, ListObjectsV2).
 
 mod answers;
 mod client;
+mod write;
 
 use super::open::S3Settings;
 use super::remote::{body_stream, check_range, listing, merge, normalise, root};
 use super::retry::Counters;
 use super::{
-    ByteRange, Capabilities, Depth, ETag, Got, ListStream, Listed, ObjectId, Store, StoreError, StoreErrorKind,
-    StoreWrite,
+    ByteRange, Capabilities, Depth, ETag, Got, ListStream, Listed, ObjectId, Place, Store, StoreError, StoreErrorKind,
 };
 use crate::layout::ObjectKey;
 use answers::{Refusal, transport, unsatisfied_size, url_decode};
@@ -391,7 +393,7 @@ impl Store for S3Store {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { sorted: true, etags: true, remote: true }
+        Capabilities { sorted: true, etags: true, remote: true, keeps_times: false }
     }
 
     fn list<'a>(&'a self, prefix: &str, depth: Depth, start_after: Option<&ObjectKey>) -> ListStream<'a> {
@@ -482,45 +484,17 @@ impl Store for S3Store {
         }
     }
 
+    fn place(&self) -> Option<Place> {
+        let settings = &self.0.settings;
+        let endpoint = settings.endpoint.as_ref().map(|endpoint| &endpoint.url);
+        // What the SDK finds by itself is the same for two stores of one process.
+        let identity = (&settings.access_key, &settings.profile, &settings.role_arn, settings.anonymous);
+        let service = format!("s3 {endpoint:?} {identity:?}");
+        Some(Place { service, container: self.0.bucket.clone(), prefix: self.0.prefix.clone() })
+    }
+
     async fn refresh_credentials(&self) {
         self.forget_client();
-    }
-}
-
-#[async_trait]
-impl StoreWrite for S3Store {
-    async fn put(&self, key: &ObjectKey, bytes: Bytes, only_if_absent: bool) -> Result<(), StoreError> {
-        let url = self.object_url(key);
-        let exists = || StoreError::new(StoreErrorKind::Exists, &url, "PUT: the object exists already");
-        if only_if_absent {
-            // Not every server knows If-None-Match, and those that do not would overwrite.
-            match self.head(key).await {
-                Ok(_) => return Err(exists()),
-                Err(error) if error.kind == StoreErrorKind::NoSuchObject => {}
-                Err(error) => return Err(error),
-            }
-        }
-        let request = |client: Client, watch| {
-            client
-                .put_object()
-                .bucket(&self.0.bucket)
-                .key(self.full(key.as_str()))
-                .set_if_none_match(only_if_absent.then(|| "*".into()))
-                .body(ByteStream::from(bytes.clone()))
-                .set_request_payer(self.payer())
-                .customize()
-                .interceptor(watch)
-                .send()
-        };
-        match self.ask("PUT", &url, request).await {
-            Ok((output, seen)) if seen.status == 200 && output.e_tag().is_some() => Ok(()),
-            Ok((_, seen)) => {
-                let what = format!("PUT answered with {} and no ETag: this is not S3", seen.status);
-                Err(StoreError::new(StoreErrorKind::Failed, url, what))
-            }
-            Err(failure) if only_if_absent && failure.status == 412 => Err(exists()),
-            Err(failure) => Err(failure.into()),
-        }
     }
 }
 

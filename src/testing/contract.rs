@@ -3,7 +3,7 @@
 //! In: an empty store that can be written. Out: a panic that names the broken promise. Never: cleans up behind itself.
 
 use crate::layout::ObjectKey;
-use crate::storage::{ByteRange, Depth, ETag, Got, Listed, Store, StoreErrorKind, StoreWrite};
+use crate::storage::{ByteRange, Depth, ETag, Got, Listed, Store, StoreErrorKind, StoreWrite, When};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use std::collections::BTreeMap;
@@ -41,12 +41,21 @@ pub async fn check(store: &dyn StoreWrite) {
 /// The same for a store whose service makes slashes of backslashes (Azure): such a key is refused, never taken for another.
 pub async fn check_without_backslashes(store: &dyn StoreWrite) {
     for key in KEYS.iter().filter(|key| key.contains('\\')).map(|&key| ObjectKey::from(key)) {
-        let put = store.put(&key, Bytes::from_static(b"x"), false).await.expect_err("put of a name it cannot hold");
+        let put =
+            store.put(&key, Bytes::from_static(b"x"), When::Always).await.expect_err("put of a name it cannot hold");
         let get = store.get(&key, ByteRange::ALL, None).await.expect_err("get of a name it cannot hold");
         let head = store.head(&key).await.expect_err("head of a name it cannot hold");
         assert_eq!([put.kind, get.kind, head.kind], [StoreErrorKind::Config; 3]);
     }
     check_with(store, |key| !key.contains('\\')).await;
+}
+
+/// Put a store through what copies need besides puts.
+pub async fn check_writing(store: &dyn StoreWrite) {
+    parts(store).await;
+    provider_copies(store).await;
+    removes(store).await;
+    assert_eq!(store.sweep().await.expect("sweep"), 0, "swept what nobody left");
 }
 
 async fn check_with(store: &dyn StoreWrite, holds: impl Fn(&str) -> bool) {
@@ -86,7 +95,10 @@ async fn fill(store: &dyn StoreWrite, holds: impl Fn(&str) -> bool) -> BTreeMap<
     let keys = KEYS.iter().enumerate().filter(|(_, key)| holds(key));
     let objects: BTreeMap<_, _> = keys.map(|(number, &key)| (key, content(number))).collect();
     for (&key, bytes) in &objects {
-        store.put(&key.into(), bytes.clone(), true).await.unwrap_or_else(|error| panic!("put {key}: {error:?}"));
+        store
+            .put(&key.into(), bytes.clone(), When::Absent)
+            .await
+            .unwrap_or_else(|error| panic!("put {key}: {error:?}"));
     }
     objects
 }
@@ -202,14 +214,14 @@ async fn reads(store: &dyn Store, objects: &BTreeMap<&str, Bytes>) {
 
 async fn versions(store: &dyn StoreWrite) {
     let key = ObjectKey::from("versions/one");
-    store.put(&key, Bytes::from_static(b"first"), false).await.expect("put");
+    store.put(&key, Bytes::from_static(b"first"), When::Always).await.expect("put");
     let first = store.head(&key).await.expect("head").etag;
-    let error = store.put(&key, Bytes::from_static(b"again"), true).await.expect_err("put over what exists");
+    let error = store.put(&key, Bytes::from_static(b"again"), When::Absent).await.expect_err("put over what exists");
     assert_eq!(error.kind, StoreErrorKind::Exists, "{error:?}");
     let got = store.get(&key, ByteRange::ALL, first.as_ref()).await.expect("get of the version that is there");
     assert_eq!(read(got).await, "first", "a refused put changed the object");
 
-    store.put(&key, Bytes::from_static(b"2nd"), false).await.expect("put over what exists, when asked to");
+    store.put(&key, Bytes::from_static(b"2nd"), When::Always).await.expect("put over what exists, when asked to");
     let second = store.head(&key).await.expect("head").etag;
     assert_ne!(first, second, "two versions with one etag");
     for version in [first, Some(ETag::new("\"no such version\""))] {
@@ -222,11 +234,81 @@ async fn versions(store: &dyn StoreWrite) {
     assert_eq!(read(got).await, "2nd");
 }
 
+/// What is sent in parts is seen when it is whole, and then as a whole.
+async fn parts(store: &dyn StoreWrite) {
+    const PART: usize = 5 << 20;
+    let key = ObjectKey::from("parts/large");
+    let whole: Bytes = (0..2 * PART + 77).map(|at| (at / 251 + at * 3) as u8).collect::<Vec<u8>>().into();
+    let send = async |order: [usize; 3]| {
+        let upload = store.upload(&key).await.expect("an upload");
+        for part in order {
+            let bytes = whole.slice(part * PART..((part + 1) * PART).min(whole.len()));
+            upload.part(part as u32 + 1, (part * PART) as u64, bytes).await.expect("a part");
+        }
+        upload
+    };
+    let upload = send([2, 0, 1]).await;
+    let error = store.head(&key).await.expect_err("head of what is not finished");
+    assert_eq!(error.kind, StoreErrorKind::NoSuchObject, "{error:?}");
+    let etag = upload.finish(When::ListedAbsent).await.expect("finish");
+    let got = store.get(&key, ByteRange::ALL, None).await.expect("get what came in parts");
+    assert_eq!(got.object.etag, etag, "finish gives the version that is there");
+    assert!(read(got).await == whole, "what came in parts is another");
+    let upload = send([0, 1, 2]).await;
+    let error = upload.finish(When::Absent).await.expect_err("finish over what exists");
+    assert_eq!(error.kind, StoreErrorKind::Exists, "{error:?}");
+    upload.abort().await.expect("abort");
+    assert_eq!(store.head(&key).await.expect("head").etag, etag, "an upload that failed changed something");
+    let upload = send([0, 1, 2]).await;
+    upload.abort().await.expect("abort");
+    assert_eq!(
+        names(store, "parts/", Depth::All, None).await,
+        ["parts/large"],
+        "an upload that was given up left something"
+    );
+}
+
+/// Where the provider copies, it is the version that was meant, and nothing is replaced unasked.
+async fn provider_copies(store: &dyn StoreWrite) {
+    let Some(place) = store.place() else { return };
+    let (from, to) = (ObjectKey::from("copy/a b+%"), ObjectKey::from("copy/to"));
+    store.put(&from, Bytes::from_static(b"content"), When::Absent).await.expect("put");
+    let source = store.head(&from).await.expect("head");
+    let copied = store.copy_from(&place, &source, &to, When::Absent).await.expect("copy");
+    let got = store.get(&to, ByteRange::ALL, None).await.expect("get a copy");
+    assert_eq!(got.object.etag, copied.etag, "a copy gives the version that is there");
+    assert_eq!(read(got).await, "content");
+    let again = store.copy_from(&place, &source, &to, When::Absent).await.expect_err("copy over what exists");
+    assert_eq!(again.kind, StoreErrorKind::Exists, "{again:?}");
+    store.put(&from, Bytes::from_static(b"another"), When::Always).await.expect("put");
+    let other = ObjectKey::from("copy/other");
+    let changed = store.copy_from(&place, &source, &other, When::Absent).await.expect_err("copy of an old version");
+    assert_eq!(changed.kind, StoreErrorKind::Changed, "{changed:?}");
+    assert!(store.head(&other).await.is_err(), "a copy that failed left something");
+}
+
+async fn removes(store: &dyn StoreWrite) {
+    let key = ObjectKey::from("remove/this/one");
+    store.put(&key, Bytes::from_static(b"x"), When::Absent).await.expect("put");
+    store.delete(&key).await.expect("delete");
+    assert_eq!(store.head(&key).await.expect_err("it was removed").kind, StoreErrorKind::NoSuchObject);
+    assert!(names(store, "remove/", Depth::All, None).await.is_empty());
+    store.delete(&key).await.expect("delete what is not there");
+    if store.capabilities().keeps_times {
+        let time = jiff::Timestamp::from_second(1_400_000_000).expect("a time");
+        store.put(&key, Bytes::from_static(b"x"), When::Absent).await.expect("put");
+        let etag = store.set_modified(&key, time).await.expect("set the time");
+        let object = store.head(&key).await.expect("head");
+        assert_eq!((object.modified, object.etag), (Some(time), etag));
+    }
+}
+
 async fn pages(store: &dyn StoreWrite) {
     let keys: Vec<String> = (0..MANY).map(|number| format!("many/{}/{number:08}", number / 700)).collect();
-    let puts =
-        keys.iter().map(|key| async move { store.put(&key.as_str().into(), Bytes::from_static(b"x"), false).await });
-    futures::stream::iter(puts).buffer_unordered(32).try_collect::<Vec<()>>().await.expect("many puts");
+    let puts = keys
+        .iter()
+        .map(|key| async move { store.put(&key.as_str().into(), Bytes::from_static(b"x"), When::Always).await });
+    futures::stream::iter(puts).buffer_unordered(32).try_collect::<Vec<_>>().await.expect("many puts");
     assert!(names(store, "many/", Depth::All, None).await == keys, "{MANY} keys over several pages");
     assert_eq!(names(store, "many/", Depth::Level, None).await, ["many/0/", "many/1/"]);
     let after = keys[MANY / 2].as_str();

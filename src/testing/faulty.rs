@@ -9,12 +9,14 @@
 use crate::layout::ObjectKey;
 use crate::storage::retry::RetryPolicy;
 use crate::storage::{
-    BodyStream, ByteRange, Capabilities, Depth, ETag, Got, ListStream, ObjectId, Store, StoreError, StoreErrorKind,
+    BodyStream, ByteRange, Capabilities, Copied, Depth, ETag, Got, ListStream, ObjectId, Place, Store, StoreError,
+    StoreErrorKind, StoreWrite, Upload, When,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -310,5 +312,143 @@ pub fn hasty() -> RetryPolicy {
         first_wait: Duration::from_millis(1),
         first_throttled_wait: Duration::from_millis(3),
         longest_wait: Duration::from_millis(10),
+    }
+}
+
+/// Does a write that fails happen?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// It fails before anything was done.
+    Before,
+    /// It is done, and only the answer is lost.
+    After,
+}
+
+/// A store in which one write goes wrong. Writes are numbered from 0 in the order in which they are made: puts, parts, ends
+/// of uploads and removals. Cheap to clone; clones count together.
+#[derive(Debug, Clone)]
+pub struct FaultyWriter {
+    inner: Arc<dyn StoreWrite>,
+    at: u64,
+    kind: StoreErrorKind,
+    moment: Moment,
+    log: Arc<Mutex<Vec<ObjectKey>>>,
+}
+
+impl FaultyWriter {
+    /// Around a store: write number `at` fails so.
+    pub fn new(inner: impl StoreWrite + 'static, at: u64, kind: StoreErrorKind, moment: Moment) -> Self {
+        FaultyWriter { inner: Arc::new(inner), at, kind, moment, log: Arc::default() }
+    }
+
+    /// How many writes there were.
+    pub fn writes(&self) -> u64 {
+        self.log().len() as u64
+    }
+
+    /// What was written, in order.
+    pub fn log(&self) -> Vec<ObjectKey> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn wrong<T>(
+        &self,
+        key: &ObjectKey,
+        write: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let number = {
+            let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+            log.push(key.clone());
+            log.len() as u64 - 1
+        };
+        if number != self.at {
+            return write.await;
+        }
+        if self.moment == Moment::After {
+            write.await?;
+        }
+        Err(StoreError::new(self.kind, self.object_url(key), "this write was told to fail"))
+    }
+}
+
+#[async_trait]
+impl Store for FaultyWriter {
+    fn url(&self) -> String {
+        self.inner.url()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    fn list<'a>(&'a self, prefix: &str, depth: Depth, start_after: Option<&ObjectKey>) -> ListStream<'a> {
+        self.inner.list(prefix, depth, start_after)
+    }
+
+    async fn get(&self, key: &ObjectKey, range: ByteRange, version: Option<&ETag>) -> Result<Got, StoreError> {
+        self.inner.get(key, range, version).await
+    }
+
+    async fn head(&self, key: &ObjectKey) -> Result<ObjectId, StoreError> {
+        self.inner.head(key).await
+    }
+}
+
+#[async_trait]
+impl StoreWrite for FaultyWriter {
+    async fn put(&self, key: &ObjectKey, bytes: Bytes, when: When) -> Result<Option<ETag>, StoreError> {
+        self.wrong(key, self.inner.put(key, bytes, when)).await
+    }
+
+    async fn upload(&self, key: &ObjectKey) -> Result<Box<dyn Upload>, StoreError> {
+        Ok(Box::new(FaultyUpload { store: self.clone(), key: key.clone(), inner: self.inner.upload(key).await? }))
+    }
+
+    async fn copy_from(
+        &self,
+        from: &Place,
+        source: &ObjectId,
+        key: &ObjectKey,
+        when: When,
+    ) -> Result<Copied, StoreError> {
+        self.wrong(key, self.inner.copy_from(from, source, key, when)).await
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        self.wrong(key, self.inner.delete(key)).await
+    }
+
+    async fn create(&self) -> Result<(), StoreError> {
+        self.inner.create().await
+    }
+
+    async fn set_modified(&self, key: &ObjectKey, time: jiff::Timestamp) -> Result<Option<ETag>, StoreError> {
+        self.inner.set_modified(key, time).await
+    }
+
+    async fn sweep(&self) -> Result<u64, StoreError> {
+        self.inner.sweep().await
+    }
+}
+
+#[derive(Debug)]
+struct FaultyUpload {
+    store: FaultyWriter,
+    key: ObjectKey,
+    inner: Box<dyn Upload>,
+}
+
+#[async_trait]
+impl Upload for FaultyUpload {
+    async fn part(&self, number: u32, at: u64, bytes: Bytes) -> Result<(), StoreError> {
+        self.store.wrong(&self.key, self.inner.part(number, at, bytes)).await
+    }
+
+    async fn finish(&self, when: When) -> Result<Option<ETag>, StoreError> {
+        self.store.wrong(&self.key, self.inner.finish(when)).await
+    }
+
+    async fn abort(&self) -> Result<(), StoreError> {
+        self.inner.abort().await
     }
 }

@@ -53,7 +53,7 @@ impl Store for ManyStore {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { sorted: true, etags: true, remote: false }
+        Capabilities { sorted: true, etags: true, remote: false, keeps_times: false }
     }
 
     fn list<'a>(&'a self, prefix: &str, depth: Depth, start_after: Option<&ObjectKey>) -> ListStream<'a> {

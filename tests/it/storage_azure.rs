@@ -16,7 +16,7 @@ use wal_r::error::{Class, Code, Error, Verdict};
 use wal_r::storage::azure::AzureStore;
 use wal_r::storage::open::{self, AzureAuth, AzureSettings, Location, Secret, StoreSettings, azure_sas};
 use wal_r::storage::retry::{Counters, RetryPolicy, Retrying};
-use wal_r::storage::{ByteRange, Depth, Listed, Store, StoreError, StoreErrorKind, StoreWrite};
+use wal_r::storage::{ByteRange, Depth, Listed, Store, StoreError, StoreErrorKind, StoreWrite, When};
 use wal_r::testing::contract;
 use wal_r::testing::http::{Proxy, Spoil};
 
@@ -59,7 +59,7 @@ async fn through_proxy(azurite: &Azurite, name: &str, deadline: Option<Duration>
     let content: Vec<u8> = (0..3_000_000u32).map(|at| (at * 7 + at / 256) as u8).collect();
     let prefix = azurite.prefix(name);
     let direct = raw(&azurite.endpoint(), &prefix);
-    direct.put(&"object".into(), content.clone().into(), false).await.expect("an object");
+    direct.put(&"object".into(), content.clone().into(), When::Always).await.expect("an object");
     let proxy = Proxy::start(([127, 0, 0, 1], azurite.port()).into()).await;
     let store = Retrying::new(Arc::new(raw(&format!("{}/{ACCOUNT}", proxy.url()), &prefix)), policy(deadline));
     (proxy, store, content)
@@ -81,17 +81,21 @@ async fn names(store: &dyn Store) -> Result<Vec<String>, StoreError> {
 #[test]
 fn azurite_keeps_the_contract() {
     let azurite = require!(azurite);
-    run(contract::check_without_backslashes(&raw(&azurite.endpoint(), &azurite.prefix("contract"))));
+    let store = raw(&azurite.endpoint(), &azurite.prefix("contract"));
+    run(contract::check_without_backslashes(&store));
+    run(contract::check_writing(&store));
 }
 
 /// Pages of a hundred, and a signature instead of the key.
 #[test]
 fn azurite_keeps_the_contract_page_by_page() {
     let azurite = require!(azurite);
-    let auth = AzureAuth::Sas(azure_sas(&azurite.signature("rwlc")).expect("a signature"));
+    let auth = AzureAuth::Sas(azure_sas(&azurite.signature("rwdlc")).expect("a signature"));
     let settings = AzureSettings { auth, page_len: Some(100), ..settings(&azurite.endpoint()) };
     let prefix = format!("{}/", azurite.prefix("a b/+%"));
-    run(contract::check_without_backslashes(&AzureStore::new(CONTAINER, prefix, settings, Arc::default())));
+    let store = AzureStore::new(CONTAINER, prefix, settings, Arc::default());
+    run(contract::check_without_backslashes(&store));
+    run(contract::check_writing(&store));
 }
 
 #[test]
@@ -100,9 +104,9 @@ fn what_is_large_goes_up_in_blocks() {
     let store = raw(&azurite.endpoint(), &azurite.prefix("blocks"));
     let content: Vec<u8> = (0..(70u32 << 20)).map(|at| (at / 4096 + at * 3) as u8).collect();
     run(async {
-        store.put(&"object".into(), content.clone().into(), true).await.expect("an object of three blocks");
+        store.put(&"object".into(), content.clone().into(), When::Absent).await.expect("an object of three blocks");
         assert!(read(&store).await.expect("the object") == content);
-        let error = store.put(&"object".into(), content.clone().into(), true).await.expect_err("it is there");
+        let error = store.put(&"object".into(), content.clone().into(), When::Absent).await.expect_err("it is there");
         assert_eq!(error.kind, StoreErrorKind::Exists, "{error:?}");
     });
 }
@@ -238,7 +242,7 @@ fn a_replaced_object_is_never_pieced_together() {
         let prefix = url.strip_prefix(&format!("azure://{CONTAINER}/")).expect("below it").trim_end_matches('/');
         let other: Vec<u8> = content.iter().rev().copied().collect();
         let direct = raw(&azurite.endpoint(), prefix);
-        direct.put(&"object".into(), other.into(), false).await.expect("another version");
+        direct.put(&"object".into(), other.into(), When::Always).await.expect("another version");
         let error = got.body.try_collect::<Vec<_>>().await.expect_err("half of each");
         assert_eq!(error.kind, StoreErrorKind::Changed, "{error:?}");
     });
@@ -262,7 +266,7 @@ fn odd_prefixes_are_resolved() {
     run(async {
         for place in [format!("{prefix}/new"), format!("/{prefix}/old"), format!("{prefix}/double//db")] {
             let store = AzureStore::new(CONTAINER, format!("{place}/"), settings.azure.clone(), Arc::default());
-            store.put(&wal.into(), "x".into(), true).await.expect("an object");
+            store.put(&wal.into(), "x".into(), When::Absent).await.expect("an object");
         }
         for (text, want) in cases {
             let location = Location::parse(&text).expect("a prefix");

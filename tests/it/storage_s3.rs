@@ -13,7 +13,7 @@ use wal_r::error::{Class, Code, Error, Verdict};
 use wal_r::storage::open::{self, Location, S3Endpoint, S3Settings, Secret, StoreSettings};
 use wal_r::storage::retry::{Counters, RetryPolicy, Retrying};
 use wal_r::storage::s3::S3Store;
-use wal_r::storage::{ByteRange, Depth, Listed, Store, StoreError, StoreErrorKind, StoreWrite};
+use wal_r::storage::{ByteRange, Depth, Listed, Store, StoreError, StoreErrorKind, StoreWrite, When};
 use wal_r::testing::contract;
 use wal_r::testing::http::{Proxy, Spoil};
 
@@ -57,7 +57,7 @@ async fn through_proxy(garage: &Garage, name: &str, deadline: Option<Duration>) 
     let content: Vec<u8> = (0..3_000_000u32).map(|at| (at * 7 + at / 256) as u8).collect();
     let prefix = garage.prefix(name);
     let direct = raw(&garage.endpoint(), &prefix);
-    direct.put(&"object".into(), content.clone().into(), false).await.expect("an object");
+    direct.put(&"object".into(), content.clone().into(), When::Always).await.expect("an object");
     let proxy = Proxy::start(([127, 0, 0, 1], garage.port()).into()).await;
     let store = Retrying::new(Arc::new(raw(&proxy.url(), &prefix)), policy(deadline));
     (proxy, store, content)
@@ -81,6 +81,7 @@ fn garage_keeps_the_contract() {
     let garage = require!(garage);
     let prefix = garage.prefix("contract");
     run(contract::check(&raw(&garage.endpoint(), &prefix)));
+    run(contract::check_writing(&raw(&garage.endpoint(), &prefix)));
 }
 
 #[test]
@@ -223,7 +224,7 @@ fn a_replaced_object_is_never_pieced_together() {
         let prefix = url.strip_prefix(&format!("s3://{BUCKET}/")).expect("below the bucket").trim_end_matches('/');
         let other: Vec<u8> = content.iter().rev().copied().collect();
         let direct = raw(&garage.endpoint(), prefix);
-        direct.put(&"object".into(), other.into(), false).await.expect("another version");
+        direct.put(&"object".into(), other.into(), When::Always).await.expect("another version");
         let error = got.body.try_collect::<Vec<_>>().await.expect_err("half of each");
         assert_eq!(error.kind, StoreErrorKind::Changed, "{error:?}");
     });

@@ -30,7 +30,7 @@ impl Store for Slow {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { sorted: true, etags: true, remote: true }
+        Capabilities { sorted: true, etags: true, remote: true, keeps_times: false }
     }
 
     fn list<'a>(&'a self, prefix: &str, depth: Depth, start_after: Option<&ObjectKey>) -> ListStream<'a> {

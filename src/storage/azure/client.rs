@@ -25,11 +25,11 @@ use azure_identity::{
     ClientAssertionCredentialOptions, ClientSecretCredential, ClientSecretCredentialOptions, ManagedIdentityCredential,
     ManagedIdentityCredentialOptions, UserAssignedId, WorkloadIdentityCredential, WorkloadIdentityCredentialOptions,
 };
-use azure_storage_blob::models::BlockBlobClientUploadOptions;
-use azure_storage_blob::{BlockBlobClient, BlockBlobClientOptions};
-use bytes::Bytes;
+use azure_storage_blob::{
+    BlobClient, BlobClientOptions, BlobContainerClient, BlobContainerClientOptions, BlockBlobClient,
+    BlockBlobClientOptions,
+};
 use futures::TryStreamExt;
-use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,10 +40,6 @@ const METADATA_CONNECT: Duration = Duration::from_millis(500);
 const METADATA: Duration = Duration::from_secs(10);
 /// Known to every cloud and to Azurite; nothing here needs a newer one.
 const VERSION: &str = "2021-12-02";
-/// What is larger goes up in blocks of this size.
-const BLOCK: NonZero<u64> = NonZero::new(32 << 20).unwrap();
-/// So many of them at once.
-const BLOCKS: NonZero<usize> = NonZero::new(4).unwrap();
 /// Storage, in every cloud.
 const SCOPE: &str = "https://storage.azure.com/.default";
 
@@ -120,29 +116,32 @@ impl Client {
         self.pipeline.stream(&Context::new(), &mut request, Some(any)).await
     }
 
-    /// Write a blob; in blocks, when it is large. Says whether the answer is one to that. `None`: no blob can have this
-    /// name.
-    pub(super) async fn upload(
-        &self,
-        name: &str,
-        bytes: Bytes,
-        only_if_absent: bool,
-    ) -> Option<azure_core::Result<bool>> {
+    /// The SDK's client of a blob, for what is written at once or in blocks. `None`: no blob can have this name.
+    pub(super) fn blocks(&self, name: &str) -> Option<azure_core::Result<BlockBlobClient>> {
         let url = self.blob(name)?;
         let options = BlockBlobClientOptions { client_options: self.options.clone(), version: self.version.clone() };
-        let mut upload = BlockBlobClientUploadOptions {
-            parallel: Some(BLOCKS),
-            partition_size: Some(BLOCK),
-            ..BlockBlobClientUploadOptions::default()
-        };
-        if only_if_absent {
-            upload = upload.if_not_exists();
-        }
-        let client = match BlockBlobClient::new(url, None, Some(options)) {
-            Ok(client) => client,
-            Err(error) => return Some(Err(error)),
-        };
-        Some(client.upload(bytes.into(), Some(upload)).await.map(|put| put.etag.is_some()))
+        Some(BlockBlobClient::new(url, None, Some(options)))
+    }
+
+    /// The same for what is done to a blob whatever its kind.
+    pub(super) fn any(&self, name: &str) -> Option<azure_core::Result<BlobClient>> {
+        let url = self.blob(name)?;
+        let options = BlobClientOptions { client_options: self.options.clone(), version: self.version.clone() };
+        Some(BlobClient::new(url, None, Some(options)))
+    }
+
+    /// And of the container.
+    pub(super) fn container(&self) -> azure_core::Result<BlobContainerClient> {
+        let (client_options, version) = (self.options.clone(), self.version.clone());
+        let options = BlobContainerClientOptions { client_options, version };
+        BlobContainerClient::new(self.container.clone(), None, Some(options))
+    }
+
+    /// The URL of a blob of any container of this account, as a copy names its source.
+    pub(super) fn elsewhere(&self, container: &str, name: &str) -> Option<String> {
+        let mut url = self.container.clone();
+        url.path_segments_mut().ok()?.pop().push(container);
+        Client { container: url, ..self.clone() }.blob(name).map(String::from)
     }
 }
 

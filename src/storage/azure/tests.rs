@@ -3,6 +3,7 @@ use crate::storage::StoreErrorKind as Kind;
 use crate::storage::open::Secret;
 use crate::storage::remote::name;
 use crate::storage::retry::Retrying;
+use crate::storage::{StoreWrite, When};
 use crate::testing::azure::{ACCOUNT, CONTAINER, FakeAzure, blob, refusal};
 use crate::testing::contract;
 use crate::testing::faulty::hasty;
@@ -76,7 +77,7 @@ async fn signatures_reach_the_wire_and_nothing_else() {
         read(&store, ByteRange::ALL, None).await.unwrap_err(),
         store.head(&"key".into()).await.unwrap_err(),
         names(&store).await.unwrap_err(),
-        store.put(&"key".into(), "x".into(), true).await.unwrap_err(),
+        store.put(&"key".into(), "x".into(), When::Absent).await.unwrap_err(),
     ];
     assert!(errors.iter().all(|error| error.kind == Kind::Refused), "{errors:?}");
     let requests = server.requests();
@@ -441,7 +442,7 @@ async fn puts_that_lie() {
     ];
     for (what, reply, kind) in table {
         let server = Server::start(move |_, _| reply.clone()).await;
-        let error = store(&server, "").put(&"key".into(), "x".into(), true).await.expect_err(what);
+        let error = store(&server, "").put(&"key".into(), "x".into(), When::Absent).await.expect_err(what);
         assert_eq!(error.kind, kind, "{what}: {error:?}");
         // Tried once: the SDK's retries are off.
         assert_eq!(server.requests().len(), 1, "{what}");

@@ -1,6 +1,6 @@
 use super::LocalStore;
 use crate::layout::ObjectKey;
-use crate::storage::{ByteRange, Depth, Listed, Store, StoreError, StoreErrorKind, StoreWrite};
+use crate::storage::{ByteRange, Depth, Listed, Store, StoreError, StoreErrorKind, StoreWrite, When};
 use crate::testing::contract;
 use futures::{StreamExt, TryStreamExt};
 use std::ffi::OsStr;
@@ -48,6 +48,7 @@ fn tree(dir: &Path) -> Vec<std::path::PathBuf> {
 async fn keeps_the_contract() {
     let dir = tempfile::tempdir().unwrap();
     contract::check(&LocalStore::new(dir.path())).await;
+    contract::check_writing(&LocalStore::new(dir.path())).await;
     assert!(
         !tree(dir.path()).iter().any(|path| path.to_string_lossy().contains(&format!(".tmp.{}", std::process::id())))
     );
@@ -115,7 +116,7 @@ async fn names_out_of_the_directory_are_refused() {
     let store = LocalStore::new(&root);
     for key in ["../secret", "a/../../secret", "..", "wal_005/.."] {
         assert_eq!(kind(read(&store, key).await), StoreErrorKind::Local, "{key}");
-        assert_eq!(kind(store.put(&key.into(), "x".into(), false).await), StoreErrorKind::Local, "{key}");
+        assert_eq!(kind(store.put(&key.into(), "x".into(), When::Always).await), StoreErrorKind::Local, "{key}");
     }
     assert_eq!(kind(names(&store, "../", Depth::All).await), StoreErrorKind::Local);
     // Names that no listing shows.
@@ -234,8 +235,8 @@ async fn a_failed_write_leaves_nothing() {
     let store = LocalStore::new(dir.path());
     fs::create_dir_all(dir.path().join("taken/by/a/directory")).unwrap();
     let before = tree(dir.path());
-    assert_eq!(kind(store.put(&"taken/by".into(), "x".into(), false).await), StoreErrorKind::Local);
-    assert_eq!(kind(store.put(&"taken/by".into(), "x".into(), true).await), StoreErrorKind::Exists);
+    assert_eq!(kind(store.put(&"taken/by".into(), "x".into(), When::Always).await), StoreErrorKind::Local);
+    assert_eq!(kind(store.put(&"taken/by".into(), "x".into(), When::Absent).await), StoreErrorKind::Exists);
     assert_eq!(tree(dir.path()), before);
 }
 

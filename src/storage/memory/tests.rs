@@ -4,4 +4,5 @@ use crate::testing::contract;
 #[tokio::test]
 async fn keeps_the_contract() {
     contract::check(&MemoryStore::new()).await;
+    contract::check_writing(&MemoryStore::new()).await;
 }

@@ -1,7 +1,8 @@
 use super::*;
 use crate::storage::memory::MemoryStore;
+use crate::storage::{StoreWrite, When};
 use crate::testing::contract;
-use crate::testing::faulty::{Call, Fault, FaultPlan, FaultyStore, hasty};
+use crate::testing::faulty::{Call, Fault, FaultPlan, FaultyStore, FaultyWriter, Moment, hasty};
 use futures::TryStreamExt;
 use proptest::prelude::*;
 
@@ -53,38 +54,9 @@ async fn list(store: &Retrying) -> Result<usize, StoreError> {
 
 #[tokio::test]
 async fn keeps_the_contract() {
-    /// The contract writes past the retries.
-    #[derive(Debug)]
-    struct Written(Retrying, MemoryStore);
-
-    #[async_trait]
-    impl Store for Written {
-        fn url(&self) -> String {
-            self.0.url()
-        }
-        fn capabilities(&self) -> Capabilities {
-            self.0.capabilities()
-        }
-        fn list<'a>(&'a self, prefix: &str, depth: Depth, start_after: Option<&ObjectKey>) -> ListStream<'a> {
-            self.0.list(prefix, depth, start_after)
-        }
-        async fn get(&self, key: &ObjectKey, range: ByteRange, version: Option<&ETag>) -> Result<Got, StoreError> {
-            self.0.get(key, range, version).await
-        }
-        async fn head(&self, key: &ObjectKey) -> Result<ObjectId, StoreError> {
-            self.0.head(key).await
-        }
-    }
-
-    #[async_trait]
-    impl crate::storage::StoreWrite for Written {
-        async fn put(&self, key: &ObjectKey, bytes: Bytes, only_if_absent: bool) -> Result<(), StoreError> {
-            self.1.put(key, bytes, only_if_absent).await
-        }
-    }
-
-    let memory = MemoryStore::new();
-    contract::check(&Written(Retrying::new(Arc::new(memory.clone()), hasty()), memory)).await;
+    let store = RetryingWrite::new(Arc::new(MemoryStore::new()), hasty(), Arc::default());
+    contract::check(&store).await;
+    contract::check_writing(&store).await;
 }
 
 /// Every error once: what may be tried again is not seen, the rest comes out as it is and at once.
@@ -303,7 +275,7 @@ async fn silence_is_told_from_slowness() {
             "slow:///".into()
         }
         fn capabilities(&self) -> Capabilities {
-            Capabilities { sorted: true, etags: false, remote: true }
+            Capabilities { sorted: true, etags: false, remote: true, keeps_times: false }
         }
         fn list<'a>(&'a self, _: &str, _: Depth, _: Option<&ObjectKey>) -> ListStream<'a> {
             futures::stream::empty().boxed()
@@ -421,5 +393,26 @@ proptest! {
             }
             Ok(())
         })?;
+    }
+}
+
+/// A put whose answer was lost was done: the next try finds its own object, and says so by reading it.
+#[tokio::test(start_paused = true)]
+async fn a_put_whose_answer_was_lost() {
+    let memory = MemoryStore::new();
+    let faulty = FaultyWriter::new(memory.clone(), 0, StoreErrorKind::Unreachable, Moment::After);
+    let store = RetryingWrite::new(Arc::new(faulty.clone()), RetryPolicy::default(), Arc::default());
+    let key = ObjectKey::from("object");
+    let etag = store.put(&key, Bytes::from_static(b"ours"), When::Absent).await.unwrap();
+    assert_eq!(faulty.writes(), 2);
+    assert_eq!(memory.head(&key).await.unwrap().etag, etag);
+
+    // Somebody else's bytes are not ours, whatever happened to our answer.
+    for other in ["other", "our", "ours and more", ""] {
+        memory.insert("object", other);
+        let faulty = FaultyWriter::new(memory.clone(), 0, StoreErrorKind::Unreachable, Moment::Before);
+        let store = RetryingWrite::new(Arc::new(faulty), RetryPolicy::default(), Arc::default());
+        let error = store.put(&key, Bytes::from_static(b"ours"), When::Absent).await.unwrap_err();
+        assert_eq!(error.kind, StoreErrorKind::Exists, "{other}: {error:?}");
     }
 }

@@ -1,0 +1,407 @@
+//! Writing to S3: puts, uploads in parts, copies that the server makes.
+//!
+//! In: bytes with a key, or the place of another object. Out: the version that is there now. Never: sends bytes without their
+//! MD5, which every kin of S3 checks; replaces what must be absent (see [`When`]).
+//! Source: Amazon S3 API reference (PutObject, CreateMultipartUpload and its kin, CopyObject, UploadPartCopy, CreateBucket).
+
+use super::{S3Store, Watch};
+use crate::layout::ObjectKey;
+use crate::storage::{
+    Copied, ETag, ObjectId, Place, Store, StoreError, StoreErrorKind, StoreWrite, Upload, When, remote,
+};
+use async_trait::async_trait;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{
+    BucketLocationConstraint, ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart, CreateBucketConfiguration,
+};
+use aws_smithy_types::base64;
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+use md5::{Digest, Md5};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// The server copies no larger object in one request.
+const LARGEST_COPY: u64 = 5 << 30;
+/// Else in parts of this size, so many at once.
+const COPY_PART: u64 = 512 << 20;
+const COPY_PARTS: usize = 4;
+/// An upload in parts that began so long ago, nobody is still at.
+const ABANDONED: Duration = Duration::from_secs(24 * 3600);
+
+fn md5(bytes: &[u8]) -> String {
+    base64::encode(Md5::digest(bytes))
+}
+
+/// A key in the form of `x-amz-copy-source`.
+fn copy_source(from: &Place, key: &ObjectKey) -> String {
+    let mut text = format!("{}/", from.container);
+    for byte in from.prefix.bytes().chain(key.as_str().bytes()) {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => text.push(char::from(byte)),
+            other => text.push_str(&format!("%{other:02X}")),
+        }
+    }
+    text
+}
+
+impl S3Store {
+    fn exists(verb: &str, url: &str) -> StoreError {
+        StoreError::new(StoreErrorKind::Exists, url, format!("{verb}: the object exists already"))
+    }
+
+    /// Ask first, where that is wanted.
+    async fn expect_absent(&self, verb: &str, key: &ObjectKey, when: When) -> Result<(), StoreError> {
+        if when != When::Absent {
+            return Ok(());
+        }
+        match self.head(key).await {
+            Ok(_) => Err(Self::exists(verb, &self.object_url(key))),
+            Err(error) if error.kind == StoreErrorKind::NoSuchObject => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Where a condition failed, the object is there.
+    fn judged(verb: &str, url: &str, when: When, failure: super::Failure) -> StoreError {
+        match failure.status {
+            412 if when.must_be_absent() => Self::exists(verb, url),
+            _ => failure.into(),
+        }
+    }
+
+    fn not_s3(verb: &str, url: &str, status: u16, what: &str) -> StoreError {
+        let what = format!("{verb} answered with {status} and no {what}: this is not S3");
+        StoreError::new(StoreErrorKind::Failed, url, what)
+    }
+
+    async fn begin(&self, key: &ObjectKey) -> Result<Parts, StoreError> {
+        let url = self.object_url(key);
+        let request = |client: Client, watch: Watch| {
+            client
+                .create_multipart_upload()
+                .bucket(&self.0.bucket)
+                .key(self.full(key.as_str()))
+                .set_request_payer(self.payer())
+                .customize()
+                .interceptor(watch)
+                .send()
+        };
+        let (output, seen) = self.ask("POST", &url, request).await?;
+        let id = output.upload_id().ok_or_else(|| Self::not_s3("POST", &url, seen.status, "upload id"))?.to_owned();
+        Ok(Parts { store: self.clone(), key: key.clone(), id, done: Mutex::default() })
+    }
+
+    /// A large object, by the server, in parts.
+    async fn copy_parts(
+        &self,
+        from: &Place,
+        source: &ObjectId,
+        key: &ObjectKey,
+        when: When,
+    ) -> Result<Copied, StoreError> {
+        let upload = self.begin(key).await?;
+        let starts = (0..source.size.div_ceil(COPY_PART)).map(|part| part * COPY_PART);
+        let parts = starts.zip(1..).map(|(start, number)| {
+            let end = (start + COPY_PART).min(source.size) - 1;
+            upload.copy_part(from, source, number, format!("bytes={start}-{end}"))
+        });
+        let copied = stream::iter(parts).buffer_unordered(COPY_PARTS).try_collect::<()>().await;
+        let finished = match copied {
+            Ok(()) => upload.finish(when).await,
+            Err(error) => Err(error),
+        };
+        match finished {
+            Ok(etag) => Ok(Copied { etag, sha256: None }),
+            Err(error) => {
+                // Else it would be paid for until somebody looks.
+                let _ = upload.abort().await;
+                Err(error)
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl StoreWrite for S3Store {
+    async fn put(&self, key: &ObjectKey, bytes: Bytes, when: When) -> Result<Option<ETag>, StoreError> {
+        let url = self.object_url(key);
+        self.expect_absent("PUT", key, when).await?;
+        let md5 = md5(&bytes);
+        let request = |client: Client, watch: Watch| {
+            client
+                .put_object()
+                .bucket(&self.0.bucket)
+                .key(self.full(key.as_str()))
+                .set_if_none_match(when.must_be_absent().then(|| "*".into()))
+                .content_md5(&md5)
+                .body(ByteStream::from(bytes.clone()))
+                .set_request_payer(self.payer())
+                .customize()
+                .interceptor(watch)
+                .send()
+        };
+        match self.ask("PUT", &url, request).await {
+            Ok((output, seen)) => match output.e_tag() {
+                Some(etag) if seen.status == 200 => Ok(Some(remote::normalise(etag))),
+                _ => Err(Self::not_s3("PUT", &url, seen.status, "ETag")),
+            },
+            Err(failure) => Err(Self::judged("PUT", &url, when, failure)),
+        }
+    }
+
+    async fn upload(&self, key: &ObjectKey) -> Result<Box<dyn Upload>, StoreError> {
+        Ok(Box::new(self.begin(key).await?))
+    }
+
+    async fn copy_from(
+        &self,
+        from: &Place,
+        source: &ObjectId,
+        key: &ObjectKey,
+        when: When,
+    ) -> Result<Copied, StoreError> {
+        self.expect_absent("COPY", key, when).await?;
+        if source.size > LARGEST_COPY {
+            return self.copy_parts(from, source, key, when).await;
+        }
+        let url = self.object_url(key);
+        let request = |client: Client, watch: Watch| {
+            client
+                .copy_object()
+                .bucket(&self.0.bucket)
+                .key(self.full(key.as_str()))
+                .copy_source(copy_source(from, &source.key))
+                .set_copy_source_if_match(source.etag.as_ref().map(|etag| etag.as_str().to_owned()))
+                .set_if_none_match(when.must_be_absent().then(|| "*".into()))
+                .checksum_algorithm(ChecksumAlgorithm::Sha256)
+                .set_request_payer(self.payer())
+                .customize()
+                .interceptor(watch)
+                .send()
+        };
+        let (output, seen) = match self.ask("COPY", &url, request).await {
+            Ok(answer) => answer,
+            Err(failure) if failure.status == 412 => {
+                // One of two conditions failed: is it the source's?
+                let there = self.head(key).await;
+                return Err(match there {
+                    Ok(_) if when.must_be_absent() => Self::exists("COPY", &url),
+                    _ => StoreError::new(StoreErrorKind::Changed, &url, "COPY: the source is another version now"),
+                });
+            }
+            Err(failure) => return Err(failure.into()),
+        };
+        let result = output.copy_object_result();
+        let etag = result.and_then(|result| result.e_tag()).map(remote::normalise);
+        let digest = result.and_then(|result| result.checksum_sha256()).and_then(|text| base64::decode(text).ok());
+        let sha256 = digest.and_then(|digest| digest.try_into().ok());
+        match etag {
+            Some(etag) => Ok(Copied { etag: Some(etag), sha256 }),
+            None => Err(Self::not_s3("COPY", &url, seen.status, "ETag")),
+        }
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        let url = self.object_url(key);
+        let request = |client: Client, watch: Watch| {
+            client
+                .delete_object()
+                .bucket(&self.0.bucket)
+                .key(self.full(key.as_str()))
+                .set_request_payer(self.payer())
+                .customize()
+                .interceptor(watch)
+                .send()
+        };
+        match self.ask("DELETE", &url, request).await {
+            Ok(_) => Ok(()),
+            Err(failure) if failure.error.kind == StoreErrorKind::NoSuchObject => Ok(()),
+            Err(failure) => Err(failure.into()),
+        }
+    }
+
+    async fn create(&self) -> Result<(), StoreError> {
+        let url = format!("s3://{}/", self.0.bucket);
+        // Amazon's oldest region has no name here.
+        let region = self.client().await?.config().region().map(ToString::to_string);
+        let place = region.filter(|region| region != "us-east-1").map(|region| {
+            let place = BucketLocationConstraint::from(region.as_str());
+            CreateBucketConfiguration::builder().location_constraint(place).build()
+        });
+        let request = |client: Client, watch: Watch| {
+            let create = client.create_bucket().bucket(&self.0.bucket);
+            create.set_create_bucket_configuration(place.clone()).customize().interceptor(watch).send()
+        };
+        self.ask("PUT", &url, request).await?;
+        Ok(())
+    }
+
+    async fn set_modified(&self, key: &ObjectKey, _: jiff::Timestamp) -> Result<Option<ETag>, StoreError> {
+        let what = "S3 knows no time but that of the write";
+        Err(StoreError::new(StoreErrorKind::Unsupported, self.object_url(key), what))
+    }
+
+    async fn sweep(&self) -> Result<u64, StoreError> {
+        let url = self.url();
+        let request = |client: Client, watch: Watch| {
+            let list = client.list_multipart_uploads().bucket(&self.0.bucket).prefix(&self.0.prefix);
+            list.set_request_payer(self.payer()).customize().interceptor(watch).send()
+        };
+        let (found, _) = self.ask("LIST", &url, request).await?;
+        let mut swept = 0;
+        for upload in found.uploads() {
+            let (Some(key), Some(id)) = (upload.key(), upload.upload_id()) else { continue };
+            let begun = upload.initiated().and_then(super::timestamp);
+            let old =
+                begun.is_some_and(|begun| begun.duration_until(jiff::Timestamp::now()).unsigned_abs() > ABANDONED);
+            if let (true, Some(key)) = (old, key.strip_prefix(&self.0.prefix)) {
+                let (key, id) = (ObjectKey::from(key), id.to_owned());
+                Parts { store: self.clone(), key, id, done: Mutex::default() }.abort().await?;
+                swept += 1;
+            }
+        }
+        Ok(swept)
+    }
+}
+
+/// An upload in parts.
+#[derive(Debug)]
+struct Parts {
+    store: S3Store,
+    key: ObjectKey,
+    id: String,
+    /// Number and ETag of what is there.
+    done: Mutex<BTreeMap<i32, String>>,
+}
+
+impl Parts {
+    fn number(&self, number: u32) -> Result<i32, StoreError> {
+        // The most that S3 takes.
+        i32::try_from(number).ok().filter(|number| (1..=10_000).contains(number)).ok_or_else(|| {
+            let url = self.store.object_url(&self.key);
+            StoreError::new(StoreErrorKind::Config, url, format!("an object of {number} parts is more than S3 takes"))
+        })
+    }
+
+    fn arrived(&self, number: i32, etag: Option<&str>, status: u16) -> Result<(), StoreError> {
+        let url = || self.store.object_url(&self.key);
+        let etag = etag.ok_or_else(|| S3Store::not_s3("PUT", &url(), status, "ETag"))?;
+        self.done.lock().unwrap_or_else(PoisonError::into_inner).insert(number, etag.to_owned());
+        Ok(())
+    }
+
+    /// A part that the server takes from another object.
+    async fn copy_part(&self, from: &Place, source: &ObjectId, number: u32, range: String) -> Result<(), StoreError> {
+        let (store, number) = (&self.store, self.number(number)?);
+        let url = store.object_url(&self.key);
+        let request = |client: Client, watch: Watch| {
+            client
+                .upload_part_copy()
+                .bucket(&store.0.bucket)
+                .key(store.full(self.key.as_str()))
+                .upload_id(&self.id)
+                .part_number(number)
+                .copy_source(copy_source(from, &source.key))
+                .copy_source_range(&range)
+                .set_copy_source_if_match(source.etag.as_ref().map(|etag| etag.as_str().to_owned()))
+                .set_request_payer(store.payer())
+                .customize()
+                .interceptor(watch)
+                .send()
+        };
+        let (output, seen) = match store.ask("COPY", &url, request).await {
+            Ok(answer) => answer,
+            Err(failure) if failure.status == 412 => {
+                let what = "COPY: the source is another version now";
+                return Err(StoreError::new(StoreErrorKind::Changed, url, what));
+            }
+            Err(failure) => return Err(failure.into()),
+        };
+        self.arrived(number, output.copy_part_result().and_then(|result| result.e_tag()), seen.status)
+    }
+}
+
+#[async_trait]
+impl Upload for Parts {
+    async fn part(&self, number: u32, _: u64, bytes: Bytes) -> Result<(), StoreError> {
+        let (store, number) = (&self.store, self.number(number)?);
+        let (url, md5) = (store.object_url(&self.key), md5(&bytes));
+        let request = |client: Client, watch: Watch| {
+            client
+                .upload_part()
+                .bucket(&store.0.bucket)
+                .key(store.full(self.key.as_str()))
+                .upload_id(&self.id)
+                .part_number(number)
+                .content_md5(&md5)
+                .body(ByteStream::from(bytes.clone()))
+                .set_request_payer(store.payer())
+                .customize()
+                .interceptor(watch)
+                .send()
+        };
+        let (output, seen) = store.ask("PUT", &url, request).await?;
+        self.arrived(number, output.e_tag(), seen.status)
+    }
+
+    async fn finish(&self, when: When) -> Result<Option<ETag>, StoreError> {
+        let store = &self.store;
+        let url = store.object_url(&self.key);
+        store.expect_absent("POST", &self.key, when).await?;
+        let parts = {
+            let done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+            let part =
+                |(number, etag): (&i32, &String)| CompletedPart::builder().part_number(*number).e_tag(etag).build();
+            CompletedMultipartUpload::builder().set_parts(Some(done.iter().map(part).collect())).build()
+        };
+        let request = |client: Client, watch: Watch| {
+            client
+                .complete_multipart_upload()
+                .bucket(&store.0.bucket)
+                .key(store.full(self.key.as_str()))
+                .upload_id(&self.id)
+                .set_if_none_match(when.must_be_absent().then(|| "*".into()))
+                .multipart_upload(parts.clone())
+                .set_request_payer(store.payer())
+                .customize()
+                .interceptor(watch)
+                .send()
+        };
+        match store.ask("POST", &url, request).await {
+            Ok((output, seen)) => match output.e_tag() {
+                Some(etag) => Ok(Some(remote::normalise(etag))),
+                None => Err(S3Store::not_s3("POST", &url, seen.status, "ETag")),
+            },
+            Err(failure) => Err(S3Store::judged("POST", &url, when, failure)),
+        }
+    }
+
+    async fn abort(&self) -> Result<(), StoreError> {
+        let store = &self.store;
+        let url = store.object_url(&self.key);
+        let request = |client: Client, watch: Watch| {
+            let abort = client.abort_multipart_upload().bucket(&store.0.bucket).key(store.full(self.key.as_str()));
+            abort.upload_id(&self.id).set_request_payer(store.payer()).customize().interceptor(watch).send()
+        };
+        match store.ask("DELETE", &url, request).await {
+            Ok(_) => Ok(()),
+            // It is gone already.
+            Err(failure) if failure.status == 404 => Ok(()),
+            Err(failure) => Err(failure.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_is_escaped() {
+        let from = Place { service: String::new(), container: "b".into(), prefix: "x y/".into() };
+        assert_eq!(copy_source(&from, &"a+b%/\u{e4}".into()), "b/x%20y/a%2Bb%25/%C3%A4");
+    }
+}

@@ -37,6 +37,8 @@ pub enum Class {
     Damaged,
     /// This machine: disk, permissions, processes.
     Local,
+    /// Where a copy is to go holds something that must not be lost, or is still being written.
+    Target,
     /// Sealed, and no key of ours opens it.
     Crypt,
     /// wal-r itself is wrong; always a bug.
@@ -66,6 +68,7 @@ impl Class {
             Class::Store => "store",
             Class::Damaged => "damaged",
             Class::Local => "local",
+            Class::Target => "target",
             Class::Crypt => "crypt",
             Class::Internal => "internal",
         }
@@ -81,6 +84,7 @@ impl Class {
             | Class::Credentials
             | Class::Store
             | Class::Local
+            | Class::Target
             | Class::Crypt
             | Class::Internal => Verdict::Unknown,
         }

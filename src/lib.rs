@@ -29,4 +29,5 @@ pub mod proof;
 pub mod storage;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod transfer;
 pub mod wal;

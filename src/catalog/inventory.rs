@@ -288,6 +288,9 @@ impl InventoryBuilder {
     }
 
     fn foreign(&mut self, key: ObjectKey) {
+        if key.as_str().starts_with(layout::OWN) {
+            return;
+        }
         // What lies in a backup's folder is shown with that backup.
         let folder = key.as_str().strip_prefix(layout::BACKUPS).and_then(|rest| rest.split_once('/'));
         if let Some(Ok(backup)) = folder.map(|(folder, _)| folder.parse()) {

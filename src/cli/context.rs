@@ -2,6 +2,8 @@
 //!
 //! In: the global flags and the environment. Out: [`Context`]. Never: knows a verb.
 
+mod ends;
+
 use super::args::{Format, Global, Output};
 use super::config::{Config, Environment, Flags, Id, Kind, Setting};
 use super::console::Console;

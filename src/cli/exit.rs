@@ -62,7 +62,7 @@ pub fn wal_fetch(code: Code, asker: Asker, absent_exit: u8) -> u8 {
         Class::Credentials => 1,
         Class::Store => 2,
         Class::Damaged => 3,
-        Class::Local => 4,
+        Class::Local | Class::Target => 4,
         Class::Crypt => 5,
         Class::Gap => 6,
         Class::Internal => 7,
@@ -91,13 +91,14 @@ pub fn sysexit(code: Code) -> u8 {
     match code {
         // Finer than the class: nothing can be created there, and "try again" is the whole advice.
         Code::LocalSpace | Code::LocalTarget | Code::LocalTablespace => 73,
-        Code::StoreThrottled | Code::StoreTimeout | Code::StoreChanged => 75,
+        Code::StoreThrottled | Code::StoreTimeout | Code::StoreChanged | Code::TargetBusy => 75,
         _ => match code.class() {
             Class::Usage => 64,
             Class::Damaged | Class::Gap => 65,
             Class::Absent => 66,
             Class::Store => 69,
             Class::Internal => 70,
+            Class::Target => 73,
             Class::Local => 74,
             Class::Credentials | Class::Crypt => 77,
             Class::Config => 78,

@@ -163,6 +163,7 @@ impl Call {
             | Verb::FeedStatus(_)
             | Verb::BackupFetch(_)
             | Verb::Daemon(_)
+            | Verb::Copy(_)
             | Verb::St(_)
             | Verb::Config(_)
             | Verb::Explain(_)
@@ -185,6 +186,7 @@ impl Call {
             Verb::BackupFetch(args) => return self.backup_fetch(args).await,
             Verb::RecoveryWindows(args) => return self.recovery_windows(args).await,
             Verb::Audit(args) => return self.audit(args).await,
+            Verb::Copy(args) => return self.copy(args).await,
             Verb::St(args) => return self.st(&args.verb).await,
             Verb::Config(args) => match &args.verb {
                 args::config::Verb::Check { offline } => return self.config_check(*offline).await,
@@ -295,6 +297,24 @@ impl Call {
             }
         }
         Ok(code)
+    }
+
+    async fn copy(&self, args: &args::copy::Args) -> Answer<u8> {
+        let context = &self.context;
+        let options = args.options()?;
+        let ends = context.ends(args).await?;
+        let plan = commands::copy::plan(&ends, &options).await?;
+        if args.dry_run() {
+            context.console().print(&render::copy::plan(&plan, &options, context.format())?)?;
+            return Ok(exit::OK);
+        }
+        for problem in &plan.problems {
+            tracing::warn!("{problem}");
+        }
+        let report = commands::copy::run(&ends, &options, plan, context.progress()).await?;
+        context.console().print(&render::copy::report(&report, context.format())?)?;
+        // All else was copied; what differs waits for somebody to decide.
+        Ok(if report.conflicts.is_empty() { exit::OK } else { self.exit(Code::TargetConflict) })
     }
 
     async fn st(&self, verb: &args::st::Verb) -> Answer<u8> {

@@ -11,6 +11,7 @@ pub mod backup_list;
 pub mod backup_show;
 pub mod backup_verify;
 pub mod config_check;
+pub mod copy;
 pub mod daemon;
 pub mod explain;
 pub mod feed_status;

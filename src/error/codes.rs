@@ -147,6 +147,9 @@ codes! {
     DamagedBackup, Damaged, "damaged.backup",
         "The base backup is not complete or not consistent: partitions, members, label or pg_control do not fit.",
         "Restore another backup of `wal-r backup-list`; the WAL from it onward leads to the same states.";
+    DamagedArchive, Damaged, "damaged.archive",
+        "The archive does not hold what its base backups need: a copy of it could not be restored either.",
+        "`wal-r audit` says what is wrong and since when. Copy it all the same with --damaged, or choose backups that are whole with --backup.";
     DamagedMember, Damaged, "damaged.member",
         "A member of the base backup's tar would leave the target directory or is of a kind that no data directory holds.",
         "Nothing was written for it. Find out who could write to the archive before you trust anything in it.";
@@ -168,6 +171,18 @@ codes! {
     LocalTablespace, Local, "local.tablespace",
         "A tablespace of the backup has no place to go on this machine.",
         "Give each one a place: `--tablespace OID=DIR`, `--restore-spec FILE`, or `--blind-restore` to put them inside the data directory.";
+    TargetOccupied, Target, "target.occupied",
+        "The destination holds another archive. Two archives under one prefix are a trap: WAL segments of one name and of two clusters.",
+        "Copy to another prefix; or, when the archive that is there is the young one of a service being recovered: --replace aside moves it to a sibling prefix, --replace delete --confirm removes it.";
+    TargetConflict, Target, "target.conflict",
+        "The destination holds an object of this name with other bytes. Nothing that exists is overwritten unasked.",
+        "Find out which of the two is right: `wal-r st stat` on both sides. `--overwrite` takes the source's.";
+    TargetBusy, Target, "target.busy",
+        "Somebody is still writing to the destination: its newest object is younger than --quiet-for.",
+        "Stop the server that archives there, wait, and run the same command again.";
+    TargetUnconfirmed, Target, "target.unconfirmed",
+        "This would remove objects, and --confirm was not given. Nothing was changed.",
+        "Look at what is listed; then run the same command with --confirm.";
     CryptKey, Crypt, "crypt.key",
         "The object is encrypted and no configured key opens it.",
         "The message names the scheme and the key id, where the object tells.";

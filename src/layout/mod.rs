@@ -17,6 +17,8 @@ pub use key::ObjectKey;
 pub const BACKUPS: &str = "basebackups_005/";
 /// The folder of WAL files, below a prefix.
 pub const WAL: &str = "wal_005/";
+/// The folder of what wal-r itself keeps below a prefix that it copies to. No part of the archive.
+pub const OWN: &str = ".wal-r/";
 /// What a sentinel's key ends in, behind the backup's name.
 pub const SENTINEL_SUFFIX: &str = "_backup_stop_sentinel.json";
 

@@ -202,6 +202,11 @@ pub fn stretches(history: &TimelineHistory, size: SegmentSize) -> Vec<(TimelineI
 /// Surveys an archive. An error only where it cannot be listed.
 pub async fn scan(store: &dyn Store) -> Answer<Survey> {
     let inventory = crate::catalog::scan::everything(store).await?;
+    Ok(of(store, inventory).await)
+}
+
+/// The same of what is listed already.
+pub async fn of(store: &dyn Store, inventory: Inventory) -> Survey {
     let (timelines, sentinels, ends, sysid) = futures::join!(
         crate::catalog::scan::timelines(store, &inventory),
         sentinels(store, &inventory),
@@ -232,7 +237,7 @@ pub async fn scan(store: &dyn Store) -> Answer<Survey> {
         _ => None,
     });
     let extents = inventory.timelines().into_iter();
-    Ok(Survey {
+    Survey {
         url: store.url(),
         extents: extents.filter_map(|one| Some((one, continuity::extent(&inventory, one, size)?))).collect(),
         timelines,
@@ -243,7 +248,7 @@ pub async fn scan(store: &dyn Store) -> Answer<Survey> {
         major: of_page.or(of_sentinel).map(PgVersion::series),
         backups,
         inventory,
-    })
+    }
 }
 
 /// Reads one sentinel.

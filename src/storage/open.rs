@@ -144,6 +144,30 @@ impl Location {
     }
 }
 
+impl Location {
+    /// The prefix beside this one whose name has so much more at its end. At the root of a bucket there is no beside: then a
+    /// folder in it.
+    #[must_use]
+    pub fn sibling(&self, suffix: &str) -> Location {
+        let beside = |path: &str| match path.trim_end_matches('/') {
+            "" => format!("{}/", suffix.trim_start_matches('.')),
+            path => format!("{path}{suffix}/"),
+        };
+        match self.candidates().into_iter().next() {
+            Some(Location::S3Prefix { bucket, prefix }) => Location::S3Prefix { bucket, prefix: beside(&prefix) },
+            Some(Location::AzurePrefix { container, prefix }) => {
+                Location::AzurePrefix { container, prefix: beside(&prefix) }
+            }
+            Some(Location::Local(path)) => {
+                let mut name = path.file_name().unwrap_or_default().to_owned();
+                name.push(suffix);
+                Location::Local(path.with_file_name(name))
+            }
+            _ => self.clone(),
+        }
+    }
+}
+
 /// `bucket/path` behind a scheme. An error without an object means the whole text.
 fn bucket_and_path(scheme: &str, noun: &str, rest: &str) -> Answer<(String, String)> {
     let wrong = |what: String| Error::new(Code::ConfigPrefix, what);

@@ -11,6 +11,7 @@ pub mod backup_list;
 pub mod backup_show;
 pub mod backup_verify;
 pub mod config;
+pub mod copy;
 pub mod daemon;
 pub mod explain;
 pub mod feed_status;
@@ -37,7 +38,7 @@ use std::time::Duration;
     long_version = long_version(),
     about = "Fetches, proves, copies and rehearses PostgreSQL archives written by WAL-E and WAL-G",
     after_help = "The archive is named by --prefix or by WALG_S3_PREFIX, WALE_S3_PREFIX, WALG_FILE_PREFIX and their \
-                  twins: `wal-r config explain`.\nNothing here changes or deletes what it reads.",
+                  twins: `wal-r config explain`.\nNothing here changes or deletes what it reads; `copy` alone writes to a store, to its destination.",
     subcommand_required = true,
     arg_required_else_help = true,
     // Said twice, the last one counts: wrappers put their flags in front.
@@ -145,6 +146,8 @@ pub enum Verb {
     RecoveryWindows(recovery_windows::Args),
     /// One verdict on the archive, for cron
     Audit(Box<audit::Args>),
+    /// An archive from one place to another, so that the copy can be restored
+    Copy(Box<copy::Args>),
     /// A raw look at the storage, read only
     St(st::Args),
     /// What the settings are, where each comes from, and whether they work
@@ -170,6 +173,7 @@ impl Verb {
             | Verb::BackupFetch(_)
             | Verb::BackupVerify(_)
             | Verb::RecoveryWindows(_)
+            | Verb::Copy(_)
             | Verb::Audit(_) => true,
             Verb::WalFetch(_)
             | Verb::BackupList(_)

@@ -10,6 +10,7 @@ pub mod backup_list;
 pub mod backup_show;
 pub mod backup_verify;
 pub mod config;
+pub mod copy;
 pub mod explain;
 pub mod feed_status;
 pub mod findings;

@@ -4,6 +4,7 @@
 //! Never: does I/O, allocates what a length field asks for without a cap, panics on bytes from outside, or takes a
 //! stream for complete because its input ended.
 
+pub mod gzip;
 pub mod lzo;
 pub mod lzo1x;
 pub mod plain;
@@ -60,13 +61,11 @@ pub fn decoder_for(compression: Compression) -> Result<Box<dyn Decode>, Unsuppor
     match compression {
         Compression::Lzo => Ok(Box::new(lzo::LzopDecoder::new())),
         Compression::Plain => Ok(Box::new(plain::PlainDecoder)),
+        Compression::Gzip => Ok(Box::new(gzip::GzipDecoder::new())),
         // Their places; they come with WAL-G's archives.
-        Compression::Lz4
-        | Compression::Zstd
-        | Compression::Brotli
-        | Compression::Lzma
-        | Compression::Gzip
-        | Compression::Xz => Err(Unsupported(compression)),
+        Compression::Lz4 | Compression::Zstd | Compression::Brotli | Compression::Lzma | Compression::Xz => {
+            Err(Unsupported(compression))
+        }
     }
 }
 

@@ -8,7 +8,7 @@
 //! feed  proof                     6  keep PostgreSQL fed | judge an archive
 //! catalog  backup                 5  what a prefix holds | one base backup
 //! pipeline                        4  read, decode, digest, write
-//! wal  storage  codec             3  records and CRCs | the only network | compressed in, plain out
+//! wal  storage  codec  locate     3  records and CRCs | the only network | compressed in, plain out | logs
 //! layout                          2  the archive's nouns
 //! pg                              1  PostgreSQL's nouns
 //! error                           0  the outer error and the four answers
@@ -23,6 +23,7 @@ pub mod commands;
 pub mod error;
 pub mod feed;
 pub mod layout;
+pub mod locate;
 pub mod pg;
 pub mod pipeline;
 pub mod proof;

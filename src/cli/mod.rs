@@ -164,6 +164,7 @@ impl Call {
             | Verb::BackupFetch(_)
             | Verb::Daemon(_)
             | Verb::Copy(_)
+            | Verb::Locate(_)
             | Verb::St(_)
             | Verb::Config(_)
             | Verb::Explain(_)
@@ -187,6 +188,7 @@ impl Call {
             Verb::RecoveryWindows(args) => return self.recovery_windows(args).await,
             Verb::Audit(args) => return self.audit(args).await,
             Verb::Copy(args) => return self.copy(args).await,
+            Verb::Locate(args) => return self.locate(args).await,
             Verb::St(args) => return self.st(&args.verb).await,
             Verb::Config(args) => match &args.verb {
                 args::config::Verb::Check { offline } => return self.config_check(*offline).await,
@@ -315,6 +317,20 @@ impl Call {
         context.console().print(&render::copy::report(&report, context.format())?)?;
         // All else was copied; what differs waits for somebody to decide.
         Ok(if report.conflicts.is_empty() { exit::OK } else { self.exit(Code::TargetConflict) })
+    }
+
+    /// What was read is printed, whatever could not be; that decides the exit code.
+    async fn locate(&self, args: &args::locate::Args) -> Answer<u8> {
+        let context = &self.context;
+        let input = |path: &Path| match path.to_str() {
+            Some("-") => commands::locate::Input::Stream("stdin".to_owned(), Box::new(std::io::stdin())),
+            _ => commands::locate::Input::File(path.to_owned()),
+        };
+        let inputs = args.files().map(input).collect();
+        let report = commands::locate::logs(inputs, args.options(), context.progress()).await?;
+        context.console().print(&render::locate::logs(&report, args.format(context.format()))?)?;
+        report.remarks().iter().for_each(|remark| tracing::warn!("{remark}"));
+        Ok(report.shortfall().map_or(exit::OK, |code| self.exit(code)))
     }
 
     async fn st(&self, verb: &args::st::Verb) -> Answer<u8> {

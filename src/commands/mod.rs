@@ -15,6 +15,7 @@ pub mod copy;
 pub mod daemon;
 pub mod explain;
 pub mod feed_status;
+pub mod locate;
 mod object;
 pub mod recovery_windows;
 #[cfg(feature = "cli")]

@@ -57,6 +57,9 @@ codes! {
     AbsentPrefix, Absent, "absent.prefix",
         "The store was reached and nothing lies under this prefix, or the directory or bucket does not exist.",
         "Check the prefix for a typing error: `wal-r config check` prints it with its origin; `wal-r st ls` shows what is beside it.";
+    AbsentArchive, Absent, "absent.archive",
+        "No archive was found: the logs name none, or not that of the instance asked for, or none lies below the prefix.",
+        "Give older logs too, rotated ones with their .gz.";
     AbsentFeeder, Absent, "absent.feeder",
         "No feeder runs for this data directory: no recovery of it asks for WAL just now.",
         "It starts with the first wal-fetch of a recovery and goes when the recovery is over, or when nobody asked for ten minutes.";

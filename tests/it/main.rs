@@ -13,6 +13,7 @@ mod feed_live;
 mod feeding;
 mod harness;
 mod live_recovery;
+mod locate;
 mod readme;
 mod recovery_windows;
 mod restore_states;

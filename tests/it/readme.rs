@@ -1,4 +1,4 @@
-//! README.md and docs/audit.md hold: every console block is run on the bundled archive and its output compared; the tables are true.
+//! README.md and the pages of docs/ with commands in them hold: every console block is run on the bundled archive and its output compared; the tables are true.
 //!
 //! In: the pages. Out: verdicts; with `WALR_UPDATE=1`, the pages with the outputs that were wrong replaced.
 //! Never: a block that nothing runs.
@@ -94,6 +94,11 @@ fn the_feeding_page_prints_what_it_says() {
     console_blocks_of("docs/feeding.md");
 }
 
+#[test]
+fn the_locate_page_prints_what_it_says() {
+    console_blocks_of("docs/locate.md");
+}
+
 /// The audit page's other blocks hold what somebody pastes: command lines that parse, an acknowledgement file that is one.
 #[test]
 fn what_the_audit_page_shows_to_paste_is_good() {
@@ -131,6 +136,7 @@ fn console_blocks_of(page: &str) {
     // The commands are typed at the root of a clone: the archive is where it is there, the rest is the reader's.
     scratch.dir("testdata/archive");
     scratch.copy(&root.join("testdata/archive/wal-e-pg13"), "testdata/archive/wal-e-pg13");
+    scratch.copy(&root.join("testdata/logs"), "testdata/logs");
     let wal_r = scratch.wal_r();
     let path = format!("{}:/usr/bin:/bin", wal_r.parent().expect("it lies in a folder").display());
 

@@ -48,7 +48,7 @@ const TESTING: &str = "testing";
 const TESTING_RANK: u8 = 7;
 
 /// Folders of pure functions: no async, no files, no clock, no environment.
-const PURE: &[&str] = &["pg", "layout", "codec", "wal"];
+const PURE: &[&str] = &["pg", "layout", "codec", "wal", "locate"];
 
 /// The files that may say `unsafe`.
 const UNSAFE: &[&str] = &["src/codec/lzo1x.rs", "src/feed/detach.rs"];

@@ -15,6 +15,7 @@ pub mod copy;
 pub mod daemon;
 pub mod explain;
 pub mod feed_status;
+pub mod locate;
 pub mod recovery_windows;
 pub mod settings;
 pub mod st;
@@ -148,6 +149,8 @@ pub enum Verb {
     Audit(Box<audit::Args>),
     /// An archive from one place to another, so that the copy can be restored
     Copy(Box<copy::Args>),
+    /// Where an instance's archive lies, from logs
+    Locate(locate::Args),
     /// A raw look at the storage, read only
     St(st::Args),
     /// What the settings are, where each comes from, and whether they work
@@ -181,6 +184,7 @@ impl Verb {
             | Verb::WalShow(_)
             | Verb::FeedStatus(_)
             | Verb::WalVerify(_)
+            | Verb::Locate(_)
             | Verb::St(_)
             | Verb::Config(_)
             | Verb::Explain(_)

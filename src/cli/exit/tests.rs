@@ -20,6 +20,7 @@ fn the_whole_table() {
         absent.backup           74  74  66
         absent.object           74  74  66
         absent.prefix          200 100  66
+        absent.archive          74  74  66
         absent.feeder           74  74  66
         gap.segment            206  74  65
         gap.fork               206  74  65
@@ -50,6 +51,7 @@ fn the_whole_table() {
         damaged.history        203 103  65
         damaged.sentinel       203 103  65
         damaged.backup         203 103  65
+        damaged.archive        203 103  65
         damaged.member         203 103  65
         damaged.page           203 103  65
         local.io               204 104  74
@@ -57,6 +59,10 @@ fn the_whole_table() {
         local.target           204 104  73
         local.ledger           204 104  74
         local.tablespace       204 104  73
+        target.occupied        204 104  73
+        target.conflict        204 104  73
+        target.busy            204 104  75
+        target.unconfirmed     204 104  73
         crypt.key              205 105  77
         crypt.unsupported      205 105  77
         internal.bug           207 107  70

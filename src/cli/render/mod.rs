@@ -14,6 +14,7 @@ pub mod copy;
 pub mod explain;
 pub mod feed_status;
 pub mod findings;
+pub mod locate;
 pub mod recovery_windows;
 pub mod st;
 pub mod wal_show;

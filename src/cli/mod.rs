@@ -304,7 +304,7 @@ impl Call {
     async fn copy(&self, args: &args::copy::Args) -> Answer<u8> {
         let context = &self.context;
         let options = args.options()?;
-        let ends = context.ends(args).await?;
+        let ends = context.ends(args.ends()).await?;
         let plan = commands::copy::plan(&ends, &options).await?;
         if args.dry_run() {
             context.console().print(&render::copy::plan(&plan, &options, context.format())?)?;

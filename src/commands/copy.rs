@@ -6,18 +6,18 @@
 //!
 //! A run that was killed is run again, on any host: what is there is compared by digest, and the rest is copied.
 
+pub mod choice;
 mod replace;
 
 use super::{Progress, Unit};
-use crate::catalog::inventory::InventoryBuilder;
 use crate::error::{Answer, Code, Error};
-use crate::layout::{self, BackupName, Entry, ObjectKey};
-use crate::proof::survey::{self, BackupFacts, SentinelState, Survey};
-use crate::storage::{Depth, Listed, ObjectId, Store, StoreWrite, When};
-use crate::transfer::closure::{self, Choice, Closure, Need, Stage, Wal};
+use crate::layout::{BackupName, Entry, ObjectKey};
+use crate::storage::{ObjectId, Store, StoreWrite, When};
+use crate::transfer::closure::{Closure, Need, Stage, Wal};
 use crate::transfer::compare::{self, Comparison};
 use crate::transfer::manifest::{Entry as Copied, How, Manifest};
 use crate::transfer::run::{self, Copier, Limits, Outcome, Work};
+use choice::{Chosen, Selection, backup_of, objects};
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -25,6 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use choice::Which;
 pub use replace::{Occupant, Replace};
 
 /// Between the times of two sentinels: stores count in seconds.
@@ -33,18 +34,6 @@ const APART: Duration = Duration::from_millis(1_050);
 const ROUNDS: usize = 3;
 /// Keys shown of a list that may be long.
 const SHOWN: usize = 20;
-
-/// Which base backups.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Which {
-    /// All that are finished.
-    #[default]
-    All,
-    /// The one that LATEST means.
-    Latest,
-    /// These.
-    Named(Vec<BackupName>),
-}
 
 /// What to copy, and how.
 #[derive(Debug, Clone)]
@@ -73,6 +62,12 @@ pub struct Options {
     pub create: bool,
     /// How much at once.
     pub limits: Limits,
+}
+
+impl Options {
+    fn selection(&self) -> Selection {
+        Selection { which: self.which.clone(), since: self.since, wal: self.wal, mirror: self.mirror }
+    }
 }
 
 impl Default for Options {
@@ -222,66 +217,10 @@ pub struct Report {
     pub seconds: f64,
 }
 
-/// Every object that may matter: of the archive, and with `everything` below the whole prefix.
-async fn objects(store: &dyn Store, everything: bool) -> Answer<Vec<ObjectId>> {
-    let folders: &[(&str, Depth)] = match everything {
-        true => &[("", Depth::All)],
-        false => &[
-            ("", Depth::Level),
-            (layout::BACKUPS, Depth::All),
-            (layout::WAL, Depth::All),
-            ("sysids/", Depth::All),
-            (layout::OWN, Depth::All),
-        ],
-    };
-    let mut found = Vec::new();
-    for (folder, depth) in folders {
-        let mut listing = store.list(folder, *depth, None);
-        while let Some(line) = listing.try_next().await? {
-            if let Listed::Object(object) = line {
-                found.push(object);
-            }
-        }
-    }
-    Ok(found)
-}
-
-/// What each base backup needs.
-fn needs(survey: &Survey) -> BTreeMap<BackupName, Need> {
-    let need = |backup: &BackupFacts| {
-        let read = match &backup.sentinel {
-            SentinelState::Read(sentinel) => Some(&**sentinel),
-            _ => None,
-        };
-        let parent = read.and_then(|sentinel| sentinel.delta.as_ref()?.from.parse().ok());
-        Need {
-            parent,
-            timeline: backup.timeline,
-            wal: backup.stop.map(|_| (backup.first_segment(survey.size), backup.last_segment(survey.size))),
-            finished: backup.is_finished(),
-            written: backup.modified,
-        }
-    };
-    survey.backups.iter().map(|backup| (backup.name, need(backup))).collect()
-}
-
 /// Look at both sides.
 pub async fn plan(ends: &Ends, options: &Options) -> Answer<Plan> {
     let (source, destination) = (&*ends.source, &*ends.destination);
-    let listed = objects(source, options.mirror).await?;
-    let mut builder = InventoryBuilder::new();
-    listed.iter().for_each(|object| builder.add(Listed::Object(object.clone())));
-    let survey = survey::of(source, builder.finish()).await;
-    let needs = needs(&survey);
-    if listed.is_empty() {
-        return Err(Error::new(Code::AbsentPrefix, "nothing lies there").on(source.url()));
-    }
-    let choice = match options.mirror {
-        true => Choice::Everything,
-        false => Choice::Backups(choose(&survey, options)?, options.wal),
-    };
-    let keys: BTreeSet<ObjectKey> = listed.iter().map(|object| object.key.clone()).collect();
-    let closure = closure::closure(listed, &needs, &choice, survey.size);
+    let Chosen { survey, needs, keys, closure } = choice::look(source, &options.selection()).await?;
     let (there, missing) = match objects(destination, options.mirror).await {
         Ok(there) => (there, false),
         Err(error) if error.code() == Code::AbsentPrefix => (Vec::new(), true),
@@ -319,46 +258,6 @@ pub async fn plan(ends: &Ends, options: &Options) -> Answer<Plan> {
         sentinel_seconds: if waits { new.saturating_sub(1) as u64 } else { 0 },
         work: Prepared { closure, comparison, manifest, needs },
     })
-}
-
-fn backup_of(key: &ObjectKey) -> Option<BackupName> {
-    match Entry::parse(key) {
-        Entry::Sentinel(name) => Some(name),
-        _ => None,
-    }
-}
-
-/// The base backups that are meant.
-fn choose(survey: &Survey, options: &Options) -> Answer<BTreeSet<BackupName>> {
-    let none = |what: String| Error::new(Code::AbsentBackup, what).on(&survey.url);
-    let finished = || survey.backups.iter().filter(|backup| backup.is_finished());
-    let mut chosen: BTreeSet<BackupName> = match &options.which {
-        Which::All => finished().map(|backup| backup.name).collect(),
-        Which::Latest => survey.latest().map(|backup| backup.name).into_iter().collect(),
-        Which::Named(names) => {
-            for name in names {
-                if !finished().any(|backup| backup.name == *name) {
-                    return Err(none(format!("there is no base backup {name} with a sentinel")));
-                }
-            }
-            names.iter().copied().collect()
-        }
-    };
-    if chosen.is_empty() {
-        return Err(none("there is no base backup with a sentinel".into()).hint(
-            "WAL alone restores nothing. To copy it all the same, with everything else below the prefix: --mirror.",
-        ));
-    }
-    if let Some(since) = options.since {
-        // What tells no time is as young as its sentinel.
-        let young = |backup: &&BackupFacts| backup.finished.or(backup.modified).is_none_or(|time| time >= since);
-        let young: BTreeSet<BackupName> = finished().filter(young).map(|backup| backup.name).collect();
-        chosen.retain(|name| young.contains(name));
-        if chosen.is_empty() {
-            return Err(none(format!("no base backup of those chosen was finished since {since}")));
-        }
-    }
-    Ok(chosen)
 }
 
 /// Do it.

@@ -2,14 +2,14 @@
 //!
 //! In: argv. Out: [`Options`](crate::commands::copy::Options) and the two ends as typed. Never: asks a store.
 
-use crate::cli::args::{bytes, duration};
-use crate::commands::backup_fetch::parse_target_time;
-use crate::commands::copy::{Options, Replace, Which};
-use crate::error::{Answer, Code, Error};
-use crate::transfer::closure::Wal;
+use super::choice::Choice;
+use super::ends::Ends;
+use super::{bytes, duration};
+use crate::commands::copy::choice::Selection;
+use crate::commands::copy::{Options, Replace};
+use crate::error::Answer;
 use crate::transfer::run::Limits;
 use clap::ValueEnum;
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// Copy an archive so that the copy can be restored.
@@ -29,42 +29,13 @@ use std::time::Duration;
                         wal-r copy --mirror --from s3://bucket/db/ --to azure://second/db/ --to-config azure.json --create"
 )]
 pub struct Args {
-    /// The archive. Else what --prefix and the settings name
-    #[arg(long, value_name = "URL")]
-    from: Option<String>,
-    /// Where it goes. Else the prefix in --to-config or --to-envdir
-    #[arg(long, value_name = "URL", required_unless_present_any = ["to_config", "to_envdir"])]
-    to: Option<String>,
-    /// Settings of the source alone
-    #[arg(long, value_name = "FILE")]
-    from_config: Option<PathBuf>,
-    /// Settings of the destination alone
-    #[arg(long, value_name = "FILE")]
-    to_config: Option<PathBuf>,
-    /// The same as a directory with one file per setting
-    #[arg(long, value_name = "DIR")]
-    from_envdir: Option<PathBuf>,
-    /// The same for the destination
-    #[arg(long, value_name = "DIR")]
-    to_envdir: Option<PathBuf>,
+    #[command(flatten)]
+    ends: Ends,
     /// Say what would be done, and do nothing
     #[arg(long, visible_alias = "plan")]
     dry_run: bool,
-    /// Which base backups: ALL that are finished, LATEST, or a name; may be said more than once
-    #[arg(long, value_name = "NAME", visible_alias = "backup-name", default_value = "ALL")]
-    backup: Vec<String>,
-    /// Of those, what was finished since then: a time with its zone
-    #[arg(long, value_name = "TIME")]
-    since: Option<String>,
-    /// Which WAL: all from the oldest backup on, or what makes the backups consistent, or none
-    #[arg(long, value_enum, default_value_t = WalArg::All)]
-    wal: WalArg,
-    /// WAL-G's word for --wal all
-    #[arg(long, hide = true)]
-    with_history: bool,
-    /// Every object below the prefix, known or not; later runs copy what is new
-    #[arg(long, conflicts_with_all = ["backup", "since", "wal"])]
-    mirror: bool,
+    #[command(flatten)]
+    choice: Choice,
     /// Copy also what cannot be restored from the source
     #[arg(long)]
     damaged: bool,
@@ -98,16 +69,6 @@ pub struct Args {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum WalArg {
-    /// From the oldest backup's start on
-    All,
-    /// What makes the backups consistent
-    ToConsistency,
-    /// None
-    None,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum ReplaceArg {
     /// Move it to a sibling prefix
     Aside,
@@ -115,26 +76,10 @@ enum ReplaceArg {
     Delete,
 }
 
-/// One end as typed.
-#[derive(Debug, Clone, Copy)]
-pub struct End<'a> {
-    /// Its URL.
-    pub url: Option<&'a str>,
-    /// A settings file of its own.
-    pub config: Option<&'a PathBuf>,
-    /// An envdir of its own.
-    pub envdir: Option<&'a PathBuf>,
-}
-
 impl Args {
-    /// The source.
-    pub fn from(&self) -> End<'_> {
-        End { url: self.from.as_deref(), config: self.from_config.as_ref(), envdir: self.from_envdir.as_ref() }
-    }
-
-    /// The destination.
-    pub fn to(&self) -> End<'_> {
-        End { url: self.to.as_deref(), config: self.to_config.as_ref(), envdir: self.to_envdir.as_ref() }
+    /// Source and destination.
+    pub fn ends(&self) -> &Ends {
+        &self.ends
     }
 
     /// Nothing is to be done?
@@ -144,31 +89,12 @@ impl Args {
 
     /// `usage.name` and `usage.time` for what cannot be understood.
     pub fn options(&self) -> Answer<Options> {
-        let which = match self.backup.as_slice() {
-            [one] if one == "ALL" => Which::All,
-            [one] if one == "LATEST" => Which::Latest,
-            names => {
-                let name = |name: &String| {
-                    name.parse().map_err(|error: crate::pg::NameError| {
-                        Error::new(Code::UsageName, "no name of a base backup, nor ALL or LATEST alone")
-                            .on(name)
-                            .because(error)
-                    })
-                };
-                Which::Named(names.iter().map(name).collect::<Answer<_>>()?)
-            }
-        };
-        let zone = jiff::tz::TimeZone::system();
-        let since = self.since.as_deref().map(|text| parse_target_time(text, &zone)).transpose()?;
+        let Selection { which, since, wal, mirror } = self.choice.selection()?;
         Ok(Options {
             which,
             since,
-            wal: match self.wal {
-                WalArg::All => Wal::All,
-                WalArg::ToConsistency => Wal::ToConsistency,
-                WalArg::None => Wal::None,
-            },
-            mirror: self.mirror,
+            wal,
+            mirror,
             damaged: self.damaged,
             overwrite: self.overwrite,
             replace: self.replace.map(|how| match how {

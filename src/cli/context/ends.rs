@@ -4,7 +4,7 @@
 //! settings of its own see the environment: its keys may be the other one's.
 
 use super::Context;
-use crate::cli::args::copy::{Args, End};
+use crate::cli::args::ends::{End, Ends as Typed};
 use crate::cli::config::{Config, Environment, Flags};
 use crate::commands::copy::Ends;
 use crate::error::Answer;
@@ -15,10 +15,10 @@ use std::sync::Arc;
 
 impl Context {
     /// Both ends of a copy.
-    pub async fn ends(&self, args: &Args) -> Answer<Ends> {
-        let (location, settings) = self.end(args.from())?;
+    pub async fn ends(&self, typed: &Typed) -> Answer<Ends> {
+        let (location, settings) = self.end(typed.from())?;
         let source = open::resolve(&location, &settings).await?;
-        let (location, settings) = self.end(args.to())?;
+        let (location, settings) = self.end(typed.to())?;
         let location = match open::resolve(&location, &settings).await {
             Ok(resolved) => resolved.location,
             // It is to be made, perhaps.

@@ -220,7 +220,7 @@ pub struct Report {
 /// Look at both sides.
 pub async fn plan(ends: &Ends, options: &Options) -> Answer<Plan> {
     let (source, destination) = (&*ends.source, &*ends.destination);
-    let Chosen { survey, needs, keys, closure } = choice::look(source, &options.selection()).await?;
+    let Chosen { survey, needs, closure } = choice::look(source, &options.selection()).await?;
     let (there, missing) = match objects(destination, options.mirror).await {
         Ok(there) => (there, false),
         Err(error) if error.code() == Code::AbsentPrefix => (Vec::new(), true),
@@ -230,7 +230,7 @@ pub async fn plan(ends: &Ends, options: &Options) -> Answer<Plan> {
         true => Manifest::new(&destination.url(), &source.url()),
         false => Manifest::read(destination, &source.url()).await?,
     };
-    let comparison = compare::compare(&closure.objects, &keys, there, &manifest);
+    let comparison = compare::compare(&closure.objects, &closure.left, there, &manifest);
     let backups: Vec<BackupName> = closure.sentinels.iter().filter_map(backup_of).collect();
     let latest = survey.latest().map(|backup| backup.name).filter(|name| closure.backups.contains(name));
     let waits = !destination.capabilities().keeps_times;
@@ -250,7 +250,7 @@ pub async fn plan(ends: &Ends, options: &Options) -> Answer<Plan> {
         unclear: Count::of(comparison.unclear.iter().map(|(object, _)| object)),
         different: comparison.different.iter().take(SHOWN).map(|(object, _)| object.key.clone()).collect(),
         differing: comparison.different.len() as u64,
-        stays: Count { objects: closure.left.0, bytes: closure.left.1 },
+        stays: Count::of(&closure.left),
         left_over: Count::of(&comparison.left_over),
         occupant: Occupant::of(&comparison),
         problems: closure.problems.clone(),
@@ -300,8 +300,8 @@ pub async fn run(ends: &Ends, options: &Options, plan: Plan, progress: Arc<dyn P
 
 /// What must not even begin.
 fn refuse(ends: &Ends, options: &Options, plan: &Plan) -> Answer<()> {
-    if ends.source.url() == ends.destination.url() && ends.source.place() == ends.destination.place() {
-        return Err(Error::new(Code::UsageArgument, "source and destination are one place").on(ends.source.url()));
+    if let Some(what) = overlap(&*ends.source, &*ends.destination, options.mirror) {
+        return Err(Error::new(Code::UsageArgument, what).on(ends.source.url()));
     }
     if !plan.problems.is_empty() && !options.damaged {
         let shown: Vec<&str> = plan.problems.iter().take(5).map(String::as_str).collect();
@@ -315,11 +315,7 @@ fn refuse(ends: &Ends, options: &Options, plan: &Plan) -> Answer<()> {
             .hint("Check its name; --create makes it."));
     }
     if plan.work.comparison.is_occupied() && options.replace.is_none() {
-        let what = match &plan.occupant {
-            Some(occupant) => occupant.to_string(),
-            None => "another archive".to_owned(),
-        };
-        return Err(Error::new(Code::TargetOccupied, format!("it holds {what}")).on(ends.destination.url()));
+        return Err(occupied(plan.occupant.as_ref(), &*ends.destination));
     }
     if options.replace == Some(Replace::Delete) && plan.occupant.is_some() && !options.confirm {
         return Err(
@@ -331,6 +327,34 @@ fn refuse(ends: &Ends, options: &Options, plan: &Plan) -> Answer<()> {
         return Err(Error::new(Code::TargetUnconfirmed, what).on(ends.destination.url()));
     }
     Ok(())
+}
+
+fn occupied(occupant: Option<&Occupant>, destination: &dyn Store) -> Error {
+    let what = occupant.map_or_else(|| "another archive".to_owned(), ToString::to_string);
+    Error::new(Code::TargetOccupied, format!("it holds {what}")).on(destination.url())
+}
+
+/// Are source and destination one place, or one a part of the other where everything is copied?
+fn overlap(source: &dyn Store, destination: &dyn Store, everything: bool) -> Option<&'static str> {
+    let (from, to) = match (source.place(), destination.place()) {
+        (Some(from), Some(to)) if (&from.service, &from.container) == (&to.service, &to.container) => {
+            (from.prefix, to.prefix)
+        }
+        // Directories; and only those are told by their URL: buckets of one name there may be many.
+        (None, None) => (source.url(), destination.url()),
+        _ => return None,
+    };
+    let is_directory = |url: &str| url.starts_with("file:");
+    if source.place().is_none() && !(is_directory(&from) && is_directory(&to)) {
+        return None;
+    }
+    match from == to {
+        true => Some("source and destination are one place"),
+        false if everything && (from.starts_with(&to) || to.starts_with(&from)) => {
+            Some("one of source and destination lies in the other: a mirror would copy its own copies")
+        }
+        false => None,
+    }
 }
 
 struct Run<'a> {
@@ -357,6 +381,9 @@ impl Run<'_> {
             Err(error) => tracing::debug!("what killed runs left cannot be looked for: {}", error.what),
         }
         self.clear_up().await?;
+        if self.comparison.is_occupied() && self.options.replace.is_none() {
+            return Err(occupied(Occupant::of(&self.comparison).as_ref(), &*self.ends.destination));
+        }
         if self.options.replace.is_some() {
             self.replace().await?;
         }
@@ -399,16 +426,18 @@ impl Run<'_> {
 
     /// Digests of both sides where nothing cheaper tells.
     async fn clear_up(&mut self) -> Answer<()> {
-        let unclear = std::mem::take(&mut self.comparison.unclear);
+        let chosen = std::mem::take(&mut self.comparison.unclear).into_iter().map(|pair| (true, pair));
+        let rest = std::mem::take(&mut self.comparison.unclear_left_over).into_iter().map(|pair| (false, pair));
+        let unclear: Vec<_> = chosen.chain(rest).collect();
         if unclear.is_empty() {
             return Ok(());
         }
-        let bytes: u64 = unclear.iter().map(|(object, _)| object.size).sum();
+        let bytes: u64 = unclear.iter().map(|(_, (object, _))| object.size).sum();
         self.progress.begin("comparing", Some(bytes), Unit::Bytes);
         let (source, destination) = (&*self.ends.source, &*self.ends.destination);
         let known = &self.manifest;
         let progress = &self.progress;
-        let compared = unclear.into_iter().map(|(object, there)| async move {
+        let compared = unclear.into_iter().map(|(chosen, (object, there))| async move {
             // What the manifest knows of this very version need not be read.
             let entry = known.entry(&object.key).filter(|entry| entry.is_of(&there));
             let theirs = async {
@@ -419,14 +448,16 @@ impl Run<'_> {
             };
             let (ours, theirs) = futures::try_join!(run::digest(source, &object), theirs)?;
             progress.advance(object.size);
-            Ok::<_, Error>((object, there, ours, ours.sha256 == theirs))
+            Ok::<_, Error>((chosen, object, there, ours, ours.sha256 == theirs))
         });
         let mut compared = stream::iter(compared).buffer_unordered(self.options.limits.jobs.max(1));
         let mut same = Vec::new();
-        while let Some((object, there, digest, equal)) = compared.try_next().await? {
-            match equal {
-                true => same.push((object, there, digest)),
-                false => self.comparison.different.push((object, there)),
+        while let Some((chosen, object, there, digest, equal)) = compared.try_next().await? {
+            match (chosen, equal) {
+                (true, true) => same.push((object, there, digest)),
+                (true, false) => self.comparison.different.push((object, there)),
+                (false, true) => self.comparison.left_over.push(there),
+                (false, false) => self.comparison.strangers.push(there),
             }
         }
         drop(compared);

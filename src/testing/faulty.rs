@@ -332,13 +332,20 @@ pub struct FaultyWriter {
     at: u64,
     kind: StoreErrorKind,
     moment: Moment,
+    timeless: bool,
     log: Arc<Mutex<Vec<ObjectKey>>>,
 }
 
 impl FaultyWriter {
     /// Around a store: write number `at` fails so.
     pub fn new(inner: impl StoreWrite + 'static, at: u64, kind: StoreErrorKind, moment: Moment) -> Self {
-        FaultyWriter { inner: Arc::new(inner), at, kind, moment, log: Arc::default() }
+        FaultyWriter { inner: Arc::new(inner), at, kind, moment, timeless: false, log: Arc::default() }
+    }
+
+    /// The same, without times that can be set: as object stores are.
+    #[must_use]
+    pub fn without_times(self) -> Self {
+        FaultyWriter { timeless: true, ..self }
     }
 
     /// How many writes there were.
@@ -378,7 +385,10 @@ impl Store for FaultyWriter {
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
+        Capabilities {
+            keeps_times: self.inner.capabilities().keeps_times && !self.timeless,
+            ..self.inner.capabilities()
+        }
     }
 
     fn list<'a>(&'a self, prefix: &str, depth: Depth, start_after: Option<&ObjectKey>) -> ListStream<'a> {

@@ -82,8 +82,8 @@ pub struct Closure {
     pub sentinels: Vec<ObjectKey>,
     /// What the source does not hold although the copy needs it: one sentence each.
     pub problems: Vec<String>,
-    /// Objects that stay behind, and their bytes.
-    pub left: (u64, u64),
+    /// Objects that stay behind.
+    pub left: Vec<ObjectId>,
 }
 
 /// Take along what belongs to a choice. `size` is that of a segment.
@@ -135,7 +135,7 @@ pub fn closure(
         if wanted || everything {
             closure.objects.push(object);
         } else {
-            closure.left = (closure.left.0 + 1, closure.left.1.saturating_add(object.size));
+            closure.left.push(object);
         }
     }
     closure.objects.sort_by(|a, b| a.key.cmp(&b.key));
@@ -145,7 +145,12 @@ pub fn closure(
         if !parts.contains(name) {
             closure.problems.push(format!("base backup {name} has a sentinel and no partition"));
         }
-        if wal != Ranges::None {
+        // Of a parent only the files are needed.
+        let restored = match choice {
+            Choice::Everything => true,
+            Choice::Backups(chosen, _) => chosen.contains(name),
+        };
+        if restored && wal != Ranges::None {
             closure.problems.extend(missing(name, need, &stored, size));
         }
     }

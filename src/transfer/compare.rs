@@ -7,7 +7,7 @@
 use super::manifest::Manifest;
 use crate::layout::{Entry, OWN, ObjectKey};
 use crate::storage::{ETag, ObjectId};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Both sides.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,9 +20,11 @@ pub struct Comparison {
     pub unclear: Vec<(ObjectId, ObjectId)>,
     /// There, and another: source and destination.
     pub different: Vec<(ObjectId, ObjectId)>,
-    /// In the destination only, and once copied from this source: it has removed them since, or they were not chosen.
+    /// There, and the source's, but not chosen; or copied from this source before, which has removed them since.
     pub left_over: Vec<ObjectId>,
-    /// In the destination only, of an archive, and nobody knows from where.
+    /// There under the name of something that was not chosen, with its size: only their bytes tell.
+    pub unclear_left_over: Vec<(ObjectId, ObjectId)>,
+    /// Of an archive, and not of this source: nobody knows from where.
     pub strangers: Vec<ObjectId>,
     /// In the destination only, and of no archive.
     pub foreign: Vec<ObjectId>,
@@ -36,16 +38,31 @@ impl Comparison {
             && self.unclear.is_empty()
             && self.different.is_empty()
             && self.left_over.is_empty()
+            && self.unclear_left_over.is_empty()
     }
 }
 
-/// Compare. `all` are the keys of the whole source, chosen or not.
-pub fn compare(
-    chosen: &[ObjectId],
-    all: &BTreeSet<ObjectKey>,
-    destination: Vec<ObjectId>,
-    manifest: &Manifest,
-) -> Comparison {
+/// How one object of the source and one of the destination are to each other.
+enum Relation {
+    Same,
+    Unclear,
+    Different,
+}
+
+fn relation(source: &ObjectId, there: &ObjectId, manifest: &Manifest) -> Relation {
+    let known = manifest.entry(&source.key).filter(|entry| entry.is_of(there));
+    match known {
+        Some(entry) if entry.is_from(source) => Relation::Same,
+        _ if source.size != there.size => Relation::Different,
+        _ => match (md5(source), md5(there)) {
+            (Some(one), Some(other)) if one == other => Relation::Same,
+            _ => Relation::Unclear,
+        },
+    }
+}
+
+/// Compare. `rest` is what the source has besides and was not chosen.
+pub fn compare(chosen: &[ObjectId], rest: &[ObjectId], destination: Vec<ObjectId>, manifest: &Manifest) -> Comparison {
     let mut there: BTreeMap<ObjectKey, ObjectId> =
         destination.into_iter().map(|object| (object.key.clone(), object)).collect();
     let mut comparison = Comparison::default();
@@ -54,21 +71,23 @@ pub fn compare(
             comparison.absent.push(source.clone());
             continue;
         };
-        let known = manifest.entry(&source.key).filter(|entry| entry.is_of(&object));
-        match known {
-            Some(entry) if entry.is_from(source) => comparison.same.push(source.clone()),
-            _ if source.size != object.size => comparison.different.push((source.clone(), object)),
-            _ => match (md5(source), md5(&object)) {
-                (Some(one), Some(other)) if one == other => comparison.same.push(source.clone()),
-                _ => comparison.unclear.push((source.clone(), object)),
-            },
+        match relation(source, &object, manifest) {
+            Relation::Same => comparison.same.push(source.clone()),
+            Relation::Unclear => comparison.unclear.push((source.clone(), object)),
+            Relation::Different => comparison.different.push((source.clone(), object)),
         }
     }
+    let rest: BTreeMap<&ObjectKey, &ObjectId> = rest.iter().map(|object| (&object.key, object)).collect();
     for (key, object) in there {
         if key.as_str().starts_with(OWN) {
             continue;
         }
-        if manifest.entry(&key).is_some_and(|entry| entry.is_of(&object)) || all.contains(&key) {
+        let relation = rest.get(&key).map(|source| (*source, relation(source, &object, manifest)));
+        if let Some((source, Relation::Unclear)) = relation {
+            comparison.unclear_left_over.push((source.clone(), object));
+        } else if matches!(relation, Some((_, Relation::Same)))
+            || manifest.entry(&key).is_some_and(|entry| entry.is_of(&object))
+        {
             comparison.left_over.push(object);
         } else if matches!(Entry::parse(&key), Entry::Foreign | Entry::OldLayout) {
             comparison.foreign.push(object);

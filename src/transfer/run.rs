@@ -24,8 +24,6 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until};
 
-/// What is larger goes up in parts of this size, or larger ones.
-const PART: u64 = 16 << 20;
 /// No object has more parts than S3 takes.
 const MOST_PARTS: u64 = 9_000;
 /// Parts of one object on their way at once.
@@ -42,15 +40,32 @@ pub struct Limits {
     pub jobs: usize,
     /// Bytes a second, of all of them together.
     pub rate: Option<u64>,
-    /// Bytes in memory.
+    /// Bytes in memory: one part at the least.
     pub memory: u64,
+    /// What is larger goes up in parts of so many bytes, or larger ones where S3 would not take so many. 5 MiB or more.
+    pub part: u64,
     /// May the provider copy?
     pub provider: bool,
 }
 
+impl Limits {
+    /// The budget.
+    fn units(&self) -> u64 {
+        self.memory.max(self.part).div_ceil(UNIT)
+    }
+
+    /// Bytes of a part of an object of this size.
+    fn part_of(&self, size: u64) -> u64 {
+        match size.div_ceil(MOST_PARTS) {
+            least if least <= self.part => self.part,
+            least => least.next_multiple_of(UNIT),
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
-        Limits { jobs: 8, rate: None, memory: 128 << 20, provider: true }
+        Limits { jobs: 8, rate: None, memory: 128 << 20, part: 16 << 20, provider: true }
     }
 }
 
@@ -110,8 +125,7 @@ impl Copier {
             (Some(from), Some(to)) if from.service == to.service => Some(from),
             _ => None,
         };
-        // Each object in flight must be able to hold one part.
-        let units = (limits.memory / UNIT).max(PART / UNIT);
+        let units = limits.units();
         Copier(Arc::new(Inner {
             memory: Semaphore::new(usize::try_from(units).unwrap_or(Semaphore::MAX_PERMITS)),
             pace: Pace::new(limits.rate),
@@ -246,7 +260,7 @@ impl Copier {
             return Err(Error::new(Code::StoreChanged, what).on(inner.source.object_url(&object.key)));
         }
         let mut digester = Digester::default();
-        let written = if object.size <= PART {
+        let written = if object.size <= inner.limits.part {
             let _held = self.hold(object.size).await;
             let bytes = self.part(&mut got, object.size, &mut digester).await?;
             inner.destination.put(&object.key, bytes, when).await.inspect(|_| (inner.advance)(object.size))
@@ -301,7 +315,7 @@ impl Copier {
     }
 
     async fn send(&self, object: &ObjectId, got: &mut Got, digester: &mut Digester, upload: &dyn Upload) -> Answer<()> {
-        let size = object.size.div_ceil(MOST_PARTS).next_multiple_of(UNIT).max(PART);
+        let size = self.0.limits.part_of(object.size);
         let mut sending = FuturesUnordered::new();
         let mut at = 0;
         let mut number = 0;
@@ -348,8 +362,7 @@ impl Copier {
     /// So many bytes of memory, until the guard goes.
     async fn hold(&self, bytes: u64) -> Option<tokio::sync::SemaphorePermit<'_>> {
         let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
-        let most = (self.0.limits.memory / UNIT).max(PART / UNIT);
-        let units = units.min(u32::try_from(most).unwrap_or(u32::MAX));
+        let units = units.min(u32::try_from(self.0.limits.units()).unwrap_or(u32::MAX));
         // It is never closed.
         self.0.memory.acquire_many(units).await.ok()
     }
@@ -365,11 +378,11 @@ impl Copier {
                 return Err(wrong("it ended before its end"));
             };
             let mut piece = piece?;
-            inner.pace.wait(piece.len() as u64).await;
             let wanted = usize::try_from(len - bytes.len() as u64).unwrap_or(usize::MAX);
             if piece.len() > wanted {
                 rest = piece.split_off(wanted);
             }
+            inner.pace.wait(piece.len() as u64).await;
             digester.update(&piece);
             bytes.extend_from_slice(&piece);
         }

@@ -45,8 +45,6 @@ pub struct Chosen {
     pub survey: Survey,
     /// What each base backup needs.
     pub needs: BTreeMap<BackupName, Need>,
-    /// Every key of the source, chosen or not.
-    pub keys: BTreeSet<ObjectKey>,
     /// What goes along.
     pub closure: Closure,
 }
@@ -65,9 +63,8 @@ pub async fn look(source: &dyn Store, selection: &Selection) -> Answer<Chosen> {
         true => Choice::Everything,
         false => Choice::Backups(choose(&survey, selection)?, selection.wal),
     };
-    let keys: BTreeSet<ObjectKey> = listed.iter().map(|object| object.key.clone()).collect();
     let closure = closure::closure(listed, &needs, &choice, survey.size);
-    Ok(Chosen { survey, needs, keys, closure })
+    Ok(Chosen { survey, needs, closure })
 }
 
 /// Every object that may matter: of the archive, and with `everything` below the whole prefix.

@@ -7,6 +7,7 @@ mod backup_fetch;
 mod backup_verify;
 mod clean_archives;
 mod cli;
+mod copy;
 mod daemon;
 mod damage;
 mod feed_live;

@@ -14,6 +14,7 @@ use crate::error::{Answer, Code, Error};
 use crate::layout::{Entry, OWN, ObjectKey};
 use crate::storage::{ObjectId, Store, StoreErrorKind, StoreWrite, When};
 use crate::transfer::closure::Stage;
+use crate::transfer::manifest::How;
 use crate::transfer::run::{self, Copier, Outcome, Work};
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
@@ -112,7 +113,9 @@ impl Run<'_> {
         self.expect_quiet(&occupants).await?;
         if self.options.replace == Some(Replace::Aside) {
             let sibling = (self.ends.sibling)(&mark.suffix)?;
-            self.put_aside(&occupants, sibling.clone()).await?;
+            let mut whole = occupants.clone();
+            whole.extend(self.in_both().await?);
+            self.put_aside(&whole, sibling.clone()).await?;
             self.report.aside = Some(sibling.url());
         } else if !self.options.confirm {
             return Err(
@@ -191,7 +194,7 @@ impl Run<'_> {
         let Some((newest, key)) = newest else { return Ok(()) };
         let wanted = SignedDuration::try_from(self.options.quiet_for).unwrap_or(SignedDuration::MAX);
         let age = clock.duration_since(newest);
-        if age >= wanted {
+        if wanted.is_zero() || age >= wanted {
             return Ok(());
         }
         self.unmark().await?;
@@ -201,6 +204,19 @@ impl Run<'_> {
             wanted.as_secs()
         );
         Err(Error::new(Code::TargetBusy, what).on(destination.url()))
+    }
+
+    /// What both archives have, byte for byte: it stays here, and belongs to what goes aside all the same. Not what was
+    /// copied here.
+    async fn in_both(&self) -> Answer<Vec<ObjectId>> {
+        let mut both = Vec::new();
+        for object in &self.comparison.same {
+            let copied = self.manifest.entry(&object.key).is_some_and(|entry| entry.how != How::Found);
+            if !copied {
+                both.push(self.ends.destination.head(&object.key).await?);
+            }
+        }
+        Ok(both)
     }
 
     /// Copy it beside the destination, and be sure of it.

@@ -139,7 +139,7 @@ async fn the_nth_write_fails() {
 /// The source replaces an object, or loses one, between the listing and the end.
 #[tokio::test(start_paused = true)]
 async fn a_source_that_changes_meanwhile() {
-    let rows: [(&str, Option<&str>, Result<(usize, usize), Code>); 4] = [
+    let rows = [
         // Replaced: copied as it is now.
         ("wal_005/000000010000000000000003.lzo", Some("other"), Ok((1, 0))),
         // WAL that retention took: said.
@@ -234,6 +234,9 @@ fn young() -> MemoryStore {
     store.insert_at(&format!("{folder}/tar_partitions/part_00000000.tar.lzo"), vec![72; 100], time(102));
     store.insert_at(&format!("{folder}_backup_stop_sentinel.json"), sentinel(2), time(103));
     store.insert_at("sysids/sysid", "42\n", time(99));
+    // The same in both archives.
+    let version = "basebackups_005/base_000000010000000000000002_00000040/extended_version.txt";
+    store.insert_at(version, "PostgreSQL 13", time(98));
     store
 }
 

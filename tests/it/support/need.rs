@@ -71,9 +71,12 @@ pub fn pg_waldump() -> Result<PathBuf, Missing> {
 
 /// A running S3 server, shared by the tests that hold it at the same time.
 pub fn garage() -> Result<Arc<Garage>, Missing> {
-    tools::garage(&tools::folder(&root()))
-        .map(|program| Garage::shared(&program))
-        .ok_or_else(|| Missing::program(format!("Garage {}", tools::GARAGE)))
+    garage_program().map(|program| Garage::shared(&program))
+}
+
+/// The program of an S3 server, to start some of one's own.
+pub fn garage_program() -> Result<PathBuf, Missing> {
+    tools::garage(&tools::folder(&root())).ok_or_else(|| Missing::program(format!("Garage {}", tools::GARAGE)))
 }
 
 /// A running Azure Blob Storage, shared by the tests that hold it at the same time.

@@ -72,6 +72,12 @@ impl Script {
         format!("'{}' wal-fetch -p 0 %f %p", self.path.display())
     }
 
+    /// The newest base backup, as the original itself restores it.
+    #[track_caller]
+    pub fn restore(&self, scratch: &Scratch, data: &Path) {
+        succeed(scratch.command(&self.path).arg("backup-fetch").arg(data).arg("LATEST"));
+    }
+
     /// A base backup of a running server.
     #[track_caller]
     pub fn backup(&self, scratch: &Scratch, server: &Server, data: &Path) {

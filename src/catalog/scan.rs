@@ -1,4 +1,4 @@
-//! Lists a prefix into an [`Inventory`]; the only place of the catalogue that asks a store.
+//! Lists a prefix into an [`Inventory`]; with `archives` the only place of the catalogue that asks a store.
 //!
 //! In: a store. Out: everything below the folders of both originals, and what lies beside them, one level deep.
 //! Never: descends into folders that are not the archive's (a prefix may be a whole bucket), takes a failed page for the

@@ -230,6 +230,16 @@ impl Context {
         Ok(self.resolve(StoreSettings { retry, ..StoreSettings::default() }).await?.bare)
     }
 
+    /// The store of another prefix, with the same settings, taken as it is written: that nothing of an archive is at it
+    /// itself tells nothing of what it means.
+    pub fn store_at(&self, url: &str) -> Answer<Arc<dyn Store>> {
+        let config = Config::resolve(&Flags { prefix: Some(url.to_owned()), ..self.flags.clone() }, &self.environment)?;
+        let location = config.location()?;
+        let retry = self.global.deadline.map_or_else(RetryPolicy::default, RetryPolicy::within);
+        let settings = StoreSettings { retry, ..config.store_settings(&location)? };
+        Ok(open::open(&location, &settings)?)
+    }
+
     async fn open(&self, deadline: Option<Duration>) -> Answer<Arc<dyn Store>> {
         let retry = deadline.map_or_else(RetryPolicy::default, RetryPolicy::within);
         Ok(self.resolve(StoreSettings { retry, ..StoreSettings::default() }).await?.store)

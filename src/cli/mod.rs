@@ -322,6 +322,14 @@ impl Call {
     /// What was read is printed, whatever could not be; that decides the exit code.
     async fn locate(&self, args: &args::locate::Args) -> Answer<u8> {
         let context = &self.context;
+        if let Some(under) = args.under() {
+            context.warn()?;
+            let store = context.store_at(under)?;
+            let report = commands::locate::below::run(store, args.instance(), context.progress()).await?;
+            context.console().print(&render::locate::below(&report, args.format(context.format()))?)?;
+            report.remarks().iter().for_each(|remark| tracing::warn!("{remark}"));
+            return Ok(report.shortfall().map_or(exit::OK, |code| self.exit(code)));
+        }
         let input = |path: &Path| match path.to_str() {
             Some("-") => commands::locate::Input::Stream("stdin".to_owned(), Box::new(std::io::stdin())),
             _ => commands::locate::Input::File(path.to_owned()),

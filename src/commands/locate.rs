@@ -1,8 +1,10 @@
-//! `locate`: where an instance's archive lies, from logs.
+//! `locate`: where an instance's archive lies, from logs, or ([`below`]) by looking into the store.
 //!
 //! In: logs, plain or gzip, of any size. Out: [`Report`]: the instances seen in them, what became of each, its archives, and
 //! the copy that would bring it back. Never: keeps more of a log than a line, takes a log that could not be read to its
 //! end for one that names nothing, or asserts which instance is the new one.
+
+pub mod below;
 
 use super::{Progress, Unit};
 use crate::backup::recovery::shell_word;
@@ -10,7 +12,7 @@ use crate::codec::gzip::GzipDecoder;
 use crate::codec::{Decode, sniff};
 use crate::error::{Answer, Code, Error};
 use crate::locate::sightings::{Archive, Instance, State};
-use crate::locate::{Guid, Log, Sightings};
+use crate::locate::{Guid, Log, Place, Sightings};
 use serde::Serialize;
 use std::fmt;
 use std::fs::File;
@@ -317,14 +319,14 @@ fn located(instance: &Instance, all: &[Instance]) -> Located {
     younger.sort_by_key(|one| one.first.and_then(|moment| moment.time()));
     Located {
         instance: instance.clone(),
-        copies: instance.archives.iter().map(copy).collect(),
+        copies: instance.archives.iter().map(|archive| copy(&archive.place)).collect(),
         younger: younger.into_iter().filter_map(|one| one.id).take(YOUNGER).collect(),
     }
 }
 
-fn copy(archive: &Archive) -> Copy {
-    let from = archive.place.to_string();
-    let to = archive.place.of_instance(NEW_INSTANCE).unwrap_or_else(|| NEW_PREFIX.to_owned());
+fn copy(place: &Place) -> Copy {
+    let from = place.to_string();
+    let to = place.of_instance(NEW_INSTANCE).unwrap_or_else(|| NEW_PREFIX.to_owned());
     // A log's text is from outside: whatever is in it stays one word.
     let command = format!("wal-r copy --from {} --to {} --replace aside", shell_word(&from), shell_word(&to));
     Copy { from, to, command }

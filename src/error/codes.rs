@@ -59,7 +59,7 @@ codes! {
         "Check the prefix for a typing error: `wal-r config check` prints it with its origin; `wal-r st ls` shows what is beside it.";
     AbsentArchive, Absent, "absent.archive",
         "No archive was found: the logs name none, or not that of the instance asked for, or none lies below the prefix.",
-        "Give older logs too, rotated ones with their .gz.";
+        "Give older logs too, rotated ones with their .gz; or look in the bucket: `wal-r locate --under URL`.";
     AbsentFeeder, Absent, "absent.feeder",
         "No feeder runs for this data directory: no recovery of it asks for WAL just now.",
         "It starts with the first wal-fetch of a recovery and goes when the recovery is over, or when nobody asked for ten minutes.";

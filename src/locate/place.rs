@@ -25,6 +25,11 @@ const SYSTEM_ID: &str = "sysids/sysid";
 pub struct Place(Arc<str>);
 
 impl Place {
+    /// A prefix that is known from elsewhere, with or without its last slash.
+    pub fn of_prefix(url: &str) -> Place {
+        Place(format!("{}/", url.trim_end_matches('/')).into())
+    }
+
     /// The URL.
     pub fn as_str(&self) -> &str {
         &self.0

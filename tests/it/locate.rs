@@ -3,7 +3,7 @@
 //! In: the lines of a platform's runbook, the logs of a real WAL-E beside its archive. Out: verdicts.
 //! Never: expects of a log what is not also true of the archive that was made with it.
 
-use crate::support::{require, stderr, stdout, wal_r};
+use crate::support::{require, stderr, stdout, succeed, wal_r};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::Value;
@@ -204,4 +204,94 @@ fn a_large_log_is_streamed() {
     assert_eq!(document["others"], 500);
     assert_eq!(document["logs"][0]["cut_lines"], 1);
     assert!(peak < 32 << 10, "{peak} KiB");
+}
+
+/// A bucket of a platform: two instances' archives, one of them damaged in its sentinel, and things that are none.
+fn platform(folder: &Path) {
+    let bundled = crate::support::need::root().join("testdata/archive/wal-e-pg13");
+    for instance in [OLD, "78218ded-7d88-4d69-bd44-6f478c300134"] {
+        let place = folder.join(format!("backups/{instance}"));
+        std::fs::create_dir_all(&place).expect("a folder");
+        succeed(std::process::Command::new("cp").arg("-rL").arg(&bundled).arg(place.join("wal")));
+    }
+    succeed(std::process::Command::new("chmod").args(["-R", "u+rwX"]).arg(folder));
+    let young = folder.join("backups/78218ded-7d88-4d69-bd44-6f478c300134");
+    let sentinel = "wal/basebackups_005/base_000000010000000000000003_00000040_backup_stop_sentinel.json";
+    std::fs::write(young.join(sentinel), "{").expect("a sentinel");
+    std::fs::create_dir_all(young.join("walsysids")).expect("a folder");
+    std::fs::write(young.join("walsysids/sysid"), "6789\n").expect("an identifier");
+    std::fs::create_dir_all(folder.join("logs/2016")).expect("a folder");
+    std::fs::write(folder.join("logs/2016/03"), "x").expect("a file");
+}
+
+/// What `--under` must tell of it, wherever it is.
+fn judge(document: &Value, under: &str) {
+    assert_eq!((&document["schema"], &document["version"]), (&"wal-r.locate-under".into(), &1.into()));
+    let archives = document["archives"].as_array().expect("archives");
+    assert_eq!(archives.len(), 2, "{document}");
+    let of = |instance: &str| archives.iter().find(|one| one["instance"] == instance).expect("it is found");
+    let facts = std::fs::read_to_string(crate::support::need::root().join("testdata/archive/wal-e-pg13.facts.txt"));
+    let facts = facts.expect("facts");
+    let system = facts.lines().find_map(|line| line.strip_prefix("system_identifier ")).expect("a fact");
+    let old = of(OLD);
+    assert_eq!(old["url"], format!("{under}/backups/{OLD}/wal/"));
+    assert_eq!(old["system"].to_string(), system);
+    assert_eq!(old["newest_backup"]["name"], "base_000000010000000000000003_00000040");
+    assert_eq!(old["newest_segment"]["name"], "000000020000000000000007");
+    assert_eq!((&old["segments"], &old["base_backups"], &old["objects"]), (&6.into(), &1.into(), &12.into()));
+    assert_eq!(old["trouble"], Value::Null);
+    assert!(old["first"].as_str() <= old["last"].as_str() && old["last"].is_string());
+    let young = of("78218ded-7d88-4d69-bd44-6f478c300134");
+    assert_eq!(
+        (&young["base_backups"], &young["unreadable"], &young["newest_backup"]),
+        (&1.into(), &1.into(), &Value::Null)
+    );
+    assert_eq!(young["other_systems"][0][0], 6789, "{young}");
+}
+
+#[test]
+fn every_archive_below_a_directory() {
+    let folder = tempfile::tempdir().expect("a folder");
+    platform(folder.path());
+    let under = format!("file://{}", folder.path().display());
+    let output = locate(&["--under", &under, "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    judge(&json(&stdout(&output)), &under);
+    // One that cannot be listed is shown with its error, which is the exit code; the other one is whole.
+    let wal = folder.path().join(format!("backups/{OLD}/wal/wal_005"));
+    std::fs::remove_dir_all(&wal).expect("it goes");
+    std::os::unix::fs::symlink(folder.path().join("not-mounted"), &wal).expect("a link");
+    let output = locate(&["--under", &under]);
+    assert_eq!(output.status.code(), Some(74), "{}", stderr(&output));
+    let text = stdout(&output);
+    assert!(text.contains(&format!("{under}/backups/{OLD}/wal/\n  trouble      [local.io] ")), "{text}");
+    assert!(text.contains("newest 000000020000000000000007"), "{text}");
+    // Nothing there, and no such place.
+    let output = locate(&["--under", &format!("{under}/logs")]);
+    assert_eq!((output.status.code(), stderr(&output).contains("absent.archive")), (Some(66), true));
+    let output = locate(&["--under", &format!("{under}/nowhere")]);
+    assert_eq!((output.status.code(), stderr(&output).contains("absent.prefix")), (Some(66), true));
+    let output = locate(&["--under", &under, "some.log"]);
+    assert_eq!(output.status.code(), Some(64), "{}", stderr(&output));
+}
+
+#[test]
+fn every_archive_below_a_prefix_of_a_bucket() {
+    let garage = require!(garage);
+    let folder = tempfile::tempdir().expect("a folder");
+    platform(folder.path());
+    let prefix = garage.prefix("locate");
+    let url = garage.upload(folder.path(), &prefix);
+    let output = wal_r().args(["locate", "--json", "--under", &url]).envs(garage.environment()).output();
+    let output = output.expect("wal-r runs");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    judge(&json(&stdout(&output)), &url);
+    // Whoever may not look is told so, and not that there is nothing.
+    let refused = wal_r()
+        .args(["locate", "--under", &url])
+        .envs(garage.environment())
+        .env("AWS_SECRET_ACCESS_KEY", "wrong")
+        .output()
+        .expect("wal-r runs");
+    assert_eq!(refused.status.code(), Some(77), "{}", stderr(&refused));
 }

@@ -151,7 +151,7 @@ pub enum Verb {
     Audit(Box<audit::Args>),
     /// An archive from one place to another, so that the copy can be restored
     Copy(Box<copy::Args>),
-    /// Where an instance's archive lies, from logs
+    /// Where an instance's archive lies, from logs or by looking into the store
     Locate(locate::Args),
     /// A raw look at the storage, read only
     St(st::Args),

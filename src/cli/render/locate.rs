@@ -1,10 +1,10 @@
 //! `locate` as text and JSON.
 //!
-//! In: [`Report`]. Out: text. Never: prints, or says of an upload more than its lines did.
+//! In: [`Report`] of logs, [`below::Report`] of a store. Out: text. Never: prints, or says of an upload more than its lines did.
 
 use super::{document, plain, table};
 use crate::cli::args::Format;
-use crate::commands::locate::{Located, NEW_INSTANCE, Report};
+use crate::commands::locate::{Located, NEW_INSTANCE, Report, below};
 use crate::error::Answer;
 use crate::locate::Moment;
 use crate::locate::sightings::{Archive, Backup, Instance, State};
@@ -99,7 +99,10 @@ fn whole(one: &Located) -> String {
         archive_lines(archive, &mut line);
     }
     if instance.archives.is_empty() {
-        line("archive", "no line names it. Give older logs too, or look in the bucket".to_owned());
+        line(
+            "archive",
+            "no line names it: give older logs too, or look in the bucket, `wal-r locate --under URL`".to_owned(),
+        );
     }
     for (id, node) in &instance.nodes {
         let mut said = format!("cf-{id}");
@@ -173,6 +176,109 @@ fn backup(backup: &Backup, line: &mut impl FnMut(&str, String)) {
         }
         None => line("", "no line says that it ended: it may be unfinished".to_owned()),
     }
+}
+
+/// What lies below a prefix.
+pub fn below(report: &below::Report, format: Format) -> Answer<String> {
+    if format == Format::Json {
+        return document("wal-r.locate-under", 1, report);
+    }
+    let mut text = String::new();
+    if report.archives.len() <= WHOLE {
+        for archive in &report.archives {
+            if !text.is_empty() {
+                text.push('\n');
+            }
+            text += &whole_archive(archive);
+        }
+        if report.names_new_instance() {
+            text += &format!("\n{NEW_INSTANCE} is the new instance's; its server must be stopped\n");
+        }
+    } else {
+        text += &archives(&report.archives);
+        text += "\n`--instance NAME` shows one of them whole: its GUID, or a folder of its prefix\n";
+    }
+    Ok(text)
+}
+
+fn time(time: Option<jiff::Timestamp>) -> String {
+    time.map_or_else(|| "-".to_owned(), |time| format!("{time:.0}"))
+}
+
+fn archives(archives: &[below::Archive]) -> String {
+    let dash = || "-".to_owned();
+    let row = |archive: &below::Archive| {
+        let place = plain(archive.url.as_str());
+        [
+            time(archive.last),
+            if archive.objects > 0 { super::bytes(archive.bytes) } else { dash() },
+            archive.newest_backup.as_ref().map_or_else(dash, |backup| backup.name.to_string()),
+            time(archive.newest_backup.as_ref().and_then(|backup| backup.written)),
+            archive.newest_segment.as_ref().map_or_else(dash, |segment| segment.name.to_string()),
+            archive.system.map_or_else(dash, |system| system.to_string()),
+            match &archive.trouble {
+                Some(error) => format!("{place}  [{}]", error.code()),
+                None if archive.objects == 0 && !archive.old_layouts.is_empty() => format!("{place}  [old layout]"),
+                None => place,
+            },
+        ]
+    };
+    let header = ["WRITTEN LAST", "SIZE", "NEWEST BASE BACKUP", "AT", "NEWEST WAL", "SYSTEM", "ARCHIVE"];
+    table(header, archives.iter().map(row))
+}
+
+fn counted(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+fn whole_archive(archive: &below::Archive) -> String {
+    let mut text = format!("{}\n", plain(archive.url.as_str()));
+    let mut line = |label: &str, value: String| text.push_str(&format!("  {label:<13}{}\n", plain(&value)));
+    if let Some(error) = &archive.trouble {
+        line("trouble", format!("[{}] {}", error.code(), error.chain()));
+    }
+    if let Some(id) = archive.instance {
+        line("instance", id.to_string());
+    }
+    match (archive.system, &archive.system_from) {
+        (Some(system), Some(from)) => line("system", format!("{system} ({from})")),
+        (None, Some(why)) => line("system", format!("nothing tells its identifier ({why})")),
+        _ => line("system", "nothing tells its identifier".to_owned()),
+    }
+    for (system, from) in &archive.other_systems {
+        line("", format!("but {system} by {from}: there is another cluster's WAL or backup in it"));
+    }
+    let unfinished = match archive.unfinished {
+        0 => String::new(),
+        count => format!(", {count} unfinished"),
+    };
+    line("base backups", format!("{}{unfinished}", archive.base_backups));
+    if archive.unreadable > 0 {
+        line("", format!("of {} the sentinel is damaged or could not be read", archive.unreadable));
+    }
+    if let Some(newest) = &archive.newest_backup {
+        line("", format!("newest {}, its sentinel written {}", newest.name, time(newest.written)));
+    }
+    let timelines: Vec<String> = archive.timelines.iter().map(ToString::to_string).collect();
+    let timelines = match &*timelines {
+        [] => String::new(),
+        [one] => format!(" on timeline {one}"),
+        several => format!(" on timelines {}", several.join(", ")),
+    };
+    line("WAL", format!("{}{timelines}", counted(archive.segments as u64, "segment")));
+    if let Some(newest) = &archive.newest_segment {
+        line("", format!("newest {}, written {}", newest.name, time(newest.written)));
+    }
+    for folder in &archive.old_layouts {
+        line("old layout", format!("{folder}: WAL-E's before 0.5, which nothing here reads"));
+    }
+    // Of an old layout nothing was listed.
+    if archive.objects > 0 {
+        line("size", format!("{} in {}", super::bytes(archive.bytes), counted(archive.objects, "object")));
+        line("written", format!("{} to {}", time(archive.first), time(archive.last)));
+        line("copy", archive.copy.command.clone());
+    }
+    text
 }
 
 #[cfg(test)]

@@ -236,6 +236,9 @@ pub async fn plan(ends: &Ends, options: &Options) -> Answer<Plan> {
     let waits = !destination.capabilities().keeps_times;
     let new = comparison.absent.iter().filter(|object| Stage::of(&object.key) == Stage::Sentinel).count();
     let copier = Copier::new(ends.source.clone(), ends.destination.clone(), options.limits, |_| {});
+    // Where they may be replaced, or make room.
+    let takes = options.overwrite || options.replace.is_some();
+    let taken = comparison.different.iter().filter(|_| takes).map(|(object, _)| object);
     Ok(Plan {
         from: source.url(),
         to: destination.url(),
@@ -245,7 +248,7 @@ pub async fn plan(ends: &Ends, options: &Options) -> Answer<Plan> {
         backups,
         system: survey.system.map(|system| system.to_string()),
         chosen: Count::of(&closure.objects),
-        copy: Count::of(&comparison.absent),
+        copy: Count::of(comparison.absent.iter().chain(taken)),
         same: Count::of(&comparison.same),
         unclear: Count::of(comparison.unclear.iter().map(|(object, _)| object)),
         different: comparison.different.iter().take(SHOWN).map(|(object, _)| object.key.clone()).collect(),

@@ -7,8 +7,11 @@
 //! blocks run in one folder, in order, as the servers' user; `export NAME=VALUE` lasts. In expected output `…` stands
 //! for anything within a line, and alone on a line for any lines. A block marked `sh` may hold only what CI runs.
 
-use crate::support::{Scratch, need};
+use crate::support::garage::{Garage, KEY};
+use crate::support::scratch::give;
+use crate::support::{Scratch, need, or_skip, succeed, wal_r};
 use std::fmt::Write;
+use std::path::Path;
 use wal_r::cli::exit::{self, Asker};
 use wal_r::error::{Class, Code};
 
@@ -128,8 +131,82 @@ fn what_the_audit_page_shows_to_paste_is_good() {
     assert!(lines >= 4 && files == 1, "{lines} lines, {files} files");
 }
 
+/// The three runbooks on copies, each with stores of its own.
+#[test]
+fn the_page_on_deleted_services_prints_what_it_says() {
+    or_skip!(deleted_services());
+}
+
+fn deleted_services() -> Result<(), need::Missing> {
+    let garage = Garage::start(&need::garage_program()?);
+    let bucket = "our-postgresql-backups";
+    garage.cli(&["bucket", "create", bucket]);
+    garage.cli(&["bucket", "allow", "--read", "--write", "--owner", "--key", KEY, bucket]);
+    let of = |guid: &str| format!("s3://{bucket}/backups/{guid}/wal");
+    let environment = garage.environment();
+    let bundled = need::root().join("testdata/archive/wal-e-pg13");
+    put(&environment, &bundled, &of("6e101b27-ee1b-4f4d-a032-4401a3709ec3"));
+    // The young archive: the same names, other bytes.
+    let scratch = Scratch::new();
+    let young = scratch.copy(&bundled, "young");
+    for entry in std::fs::read_dir(young.join("wal_005")).expect("its WAL") {
+        std::fs::write(entry.expect("an entry").path(), "another cluster's").expect("a segment");
+    }
+    let backup = young.join("basebackups_005/base_000000010000000000000003_00000040");
+    std::fs::write(backup.join("tar_partitions/part_00000000.tar.lzo"), "another cluster's").expect("a partition");
+    let sentinel = backup.with_file_name("base_000000010000000000000003_00000040_backup_stop_sentinel.json");
+    let text = std::fs::read_to_string(&sentinel).expect("a sentinel");
+    std::fs::write(&sentinel, format!("{text} ")).expect("a sentinel");
+    put(&environment, &young, &of("78218ded-7d88-4d69-bd44-6f478c300134"));
+    console_blocks_with("docs/recover-service.md", &environment, &[]);
+    Ok(())
+}
+
+#[test]
+fn the_page_on_moving_prints_what_it_says() {
+    or_skip!(moving());
+}
+
+fn moving() -> Result<(), need::Missing> {
+    let program = need::garage_program()?;
+    let (old, new) = (Garage::start(&program), Garage::start(&program));
+    new.cli(&["key", "allow", "--create-bucket", KEY]);
+    old.upload(&need::root().join("testdata/archive/wal-e-pg13"), "db_wal");
+    let file = |garage: &Garage| -> String {
+        garage.environment().iter().map(|(name, value)| format!("{name}={value}\n")).collect()
+    };
+    console_blocks_with("docs/move-archive.md", &[], &[("old.env", file(&old)), ("new.env", file(&new))]);
+    Ok(())
+}
+
+#[test]
+fn the_page_on_a_second_cloud_prints_what_it_says() {
+    or_skip!(second_cloud());
+}
+
+fn second_cloud() -> Result<(), need::Missing> {
+    let garage = Garage::start(&need::garage_program()?);
+    let azurite = need::azurite()?;
+    garage.upload(&need::root().join("testdata/archive/wal-e-pg13"), "db");
+    let environment: Vec<_> = garage.environment().into_iter().chain(azurite.environment()).collect();
+    console_blocks_with("docs/second-cloud.md", &environment, &[]);
+    Ok(())
+}
+
+/// An archive of this machine, there.
+fn put(environment: &[(&str, String)], archive: &Path, url: &str) {
+    let mut command = wal_r();
+    command.args(["copy", "--mirror", "--to", url, "--from"]).arg(archive);
+    succeed(command.envs(environment.iter().map(|(name, value)| (*name, value.as_str()))));
+}
+
 /// Runs them all. `page`: a file of the repository.
 fn console_blocks_of(page: &str) {
+    console_blocks_with(page, &[], &[]);
+}
+
+/// The same with variables that the reader has set, and files beside the clone.
+fn console_blocks_with(page: &str, environment: &[(&str, String)], files: &[(&str, String)]) {
     let root = need::root();
     let text = std::fs::read_to_string(root.join(page)).unwrap_or_else(|why| panic!("{page}: {why}"));
     let scratch = Scratch::new();
@@ -140,7 +217,13 @@ fn console_blocks_of(page: &str) {
     let wal_r = scratch.wal_r();
     let path = format!("{}:/usr/bin:/bin", wal_r.parent().expect("it lies in a folder").display());
 
-    let mut exports: Vec<(String, String)> = Vec::new();
+    for (name, text) in files {
+        let path = scratch.join(name);
+        std::fs::write(&path, text).unwrap_or_else(|why| panic!("{name}: {why}"));
+        give(&path);
+    }
+    let mut exports: Vec<(String, String)> =
+        environment.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
     let mut status = 0;
     let mut wrong = String::new();
     let mut updated = text.clone();

@@ -113,14 +113,20 @@ fn report_text(report: &Report) -> String {
     let mut text = String::new();
     line(&mut text, "from", &report.from);
     line(&mut text, "to", &report.to);
-    let rate = if report.seconds > 0.0 { report.copied.bytes as f64 / report.seconds } else { 0.0 };
-    let took = time(report.seconds.round() as u64);
+    let took = match report.copied.objects {
+        0 => "nothing: all of it was there".to_owned(),
+        _ => {
+            let rate = report.copied.bytes as f64 / report.seconds.max(0.001);
+            let took = time(report.seconds.round() as u64);
+            format!("{} in {took} ({}/s)", count(report.copied), bytes(rate as u64))
+        }
+    };
     let by = match report.by_provider.objects {
         0 => String::new(),
         all if all == report.copied.objects => ", by the provider".to_owned(),
         some => format!(", {some} of them by the provider"),
     };
-    line(&mut text, "copied", &format!("{} in {took} ({}/s){by}", count(report.copied), bytes(rate as u64)));
+    line(&mut text, "copied", &format!("{took}{by}"));
     if report.same.objects > 0 {
         line(&mut text, "there", &format!("{}: the same before", count(report.same)));
     }

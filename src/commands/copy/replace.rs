@@ -74,7 +74,7 @@ impl fmt::Display for Occupant {
         let Occupant { objects, backups, wal, newest, .. } = self;
         write!(f, "{} objects of another archive ({backups} base backups, {wal} WAL files", objects.objects)?;
         match newest {
-            Some(time) => write!(f, ", the newest of {time})"),
+            Some(time) => write!(f, ", the newest of {})", time.strftime("%Y-%m-%d %H:%M:%S UTC")),
             None => f.write_str(")"),
         }
     }

@@ -1,7 +1,7 @@
 //! What does a hit cost: a wal-fetch, called as restore_command is, for a segment that the feeder has ready?
 //!
 //! In: a forged archive of 16 MiB segments, a real feeder. Out: median and 99th percentile over 1 000 fetches, process starts
-//! included, and the peak of wal-fetch's memory; the same for `cp` and `mv` of a file of 16 MiB on the same file system, in
+//! included, and the peak memory, of `wal-r wal-fetch` and of `wal-r-fetch`; the same for `cp` and `mv` of a file of 16 MiB on the same file system, in
 //! turns. The bars (no test asserts a time): 2 ms, 8 MiB. A fetch is begun when the feeder has one ready and is at rest, so
 //! that what is measured is the hit, not its work.
 #![allow(clippy::print_stdout, reason = "a bench prints")]
@@ -48,13 +48,14 @@ fn main() {
     let bytes = control_with(&[(SEGMENT_SIZE, &(16u32 << 20).to_le_bytes())]);
     let control = ControlFile::parse(&bytes).expect("a pg_control");
     let place = tempfile::tempdir().expect("a folder");
-    let names = archive(place.path(), &control, ROUNDS + WATCHED + 50);
+    let names = archive(place.path(), &control, 2 * (ROUNDS + WATCHED) + 50);
     let data = Recovering::new(&bytes, "13\n", "recovery.signal");
     let plain = data.path().join("plain");
     std::fs::write(&plain, vec![0x5a; 16 << 20]).expect("a file");
 
     let wal_r = env!("CARGO_BIN_EXE_wal-r");
     let prefix = place.path().display();
+    let fetches = [format!("{wal_r} wal-fetch"), env!("CARGO_BIN_EXE_wal-r-fetch").to_owned()];
     let run = |line: &str| {
         let mut command = data.command("/bin/sh");
         command.args(["-c", line]).stdin(Stdio::null());
@@ -68,33 +69,42 @@ fn main() {
     let mut next = || names.next().expect("there are enough");
     // The first one is fetched without the feeder, and starts it.
     run(&format!("{wal_r} wal-fetch --prefix {prefix} {} {DESTINATION}", next()));
-    let at_rest = || data.wait(|status| status.ready > 0 && status.fetching == 0);
-    let (mut ours, mut cp, mut mv) = (Vec::new(), Vec::new(), Vec::new());
+    let at_rest = || {
+        // It gives way to who was answered last, and only then begins what that one made room for.
+        std::thread::sleep(Duration::from_millis(10));
+        data.wait(|status| status.ready > 0 && status.fetching == 0)
+    };
+    let (mut ours, mut cp, mut mv) = ([const { Vec::new() }; 2], Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        at_rest();
-        data.make_room();
-        ours.push(run(&format!("{wal_r} wal-fetch --prefix {prefix} {} {DESTINATION}", next())));
-        assert_eq!(std::fs::metadata(data.destination()).map_or(0, |file| file.len()), 16 << 20);
+        for (fetch, times) in fetches.iter().zip(&mut ours) {
+            at_rest();
+            data.make_room();
+            times.push(run(&format!("{fetch} --prefix {prefix} {} {DESTINATION}", next())));
+            assert_eq!(std::fs::metadata(data.destination()).map_or(0, |file| file.len()), 16 << 20);
+        }
         data.make_room();
         cp.push(run(&format!("cp plain {DESTINATION}")));
         std::fs::rename(data.destination(), data.path().join("moved")).expect("the copy");
         mv.push(run(&format!("mv moved {DESTINATION}")));
     }
 
-    let mut most = 0;
+    let mut most = [0; 2];
     for _ in 0..WATCHED {
-        at_rest();
-        data.make_room();
-        let mut command = data.command(wal_r);
-        command.args(["wal-fetch", "--prefix"]).arg(place.path()).args([next(), DESTINATION]).stdin(Stdio::null());
-        let mut child = command.spawn().expect("wal-r runs");
-        while child.try_wait().expect("a child").is_none() {
-            most = most.max(peak(child.id()).unwrap_or(0));
+        for (fetch, most) in fetches.iter().zip(&mut most) {
+            at_rest();
+            data.make_room();
+            let mut words = fetch.split(' ');
+            let mut command = data.command(words.next().unwrap_or_default());
+            command.args(words).arg("--prefix").arg(place.path()).args([next(), DESTINATION]).stdin(Stdio::null());
+            let mut child = command.spawn().expect("it runs");
+            while child.try_wait().expect("a child").is_none() {
+                *most = peak(child.id()).unwrap_or(0).max(*most);
+            }
         }
     }
     let status = data.status().expect("a feeder");
     let feeder = peak(status.pid).unwrap_or(0);
-    let all = (ROUNDS + WATCHED) as u64;
+    let all = 2 * (ROUNDS + WATCHED) as u64;
     println!(
         "hit: {} of {all} were hits, {} waited for, {} missed",
         status.hits,
@@ -103,12 +113,17 @@ fn main() {
     );
     let show = |what: &str, times: &mut Vec<Duration>| {
         let (median, late) = (percentile(times, 0.5), percentile(times, 0.99));
-        println!("hit: {what:<9} median {median:>9.2?}, 99th percentile {late:>9.2?}");
+        println!("hit: {what:<15} median {median:>9.2?}, 99th percentile {late:>9.2?}");
     };
-    show("wal-fetch", &mut ours);
+    let names = ["wal-r wal-fetch", "wal-r-fetch"];
+    names.iter().zip(&mut ours).for_each(|(name, times)| show(name, times));
     show("cp", &mut cp);
     show("mv", &mut mv);
-    println!("hit: peak memory: wal-fetch {:.1} MiB, the feeder {:.1} MiB", mib(most), mib(feeder));
+    let [whole, small] = most.map(mib);
+    println!(
+        "hit: peak memory: wal-r wal-fetch {whole:.1} MiB, wal-r-fetch {small:.1} MiB, the feeder {:.1} MiB",
+        mib(feeder)
+    );
     // What the machine takes for a process that does nothing.
     let mut nothing: Vec<Duration> = (0..200).map(|_| run(":")).collect();
     show("sh alone", &mut nothing);

@@ -138,8 +138,8 @@ pub(super) fn clap_ended(error: &clap::Error, usage: u8, json: bool) -> u8 {
     }
 }
 
-/// A panic. Says it without any state of the program.
-pub(super) fn bug(error: &Error) {
+/// An error without any state of the program: a panic's, or one before there is any.
+pub(super) fn plain(error: &Error) {
     to_stderr(&render::error_text(error, false));
 }
 

@@ -21,7 +21,11 @@ use crate::layout::{Compression, WalFile};
 use crate::storage::retry::Counters;
 use crate::wal::Carry;
 use std::ffi::OsString;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
@@ -41,14 +45,50 @@ pub struct Asked {
 /// a command line that differs from its own in nothing but the file, and its own was parsed.
 pub fn ask(argv: &[OsString], environment: &Environment) -> Option<Asked> {
     let began = Instant::now();
-    // Whom a daemon serves, its feeder serves: with other settings than this command line's.
-    if argv.iter().any(|word| word == "--socket" || word.as_encoded_bytes().starts_with(b"--socket=")) {
+    if asks_daemon(argv) {
         return None;
     }
     let (file, destination) = client::looks_ahead(argv)?;
     let digest = client::settings_digest(argv, environment.iter());
     let told = client::ask(&destination, &file, &digest);
     Some(Asked { file, destination, digest, began, told })
+}
+
+/// `wal-r-fetch`, whose command line this is: take a segment that lies ready at the feeder. For everything else become the
+/// `wal-r wal-fetch` beside this program, which asks, fetches and says what there is to say. Returns only with exit codes.
+pub fn fetch_or_become(argv: impl IntoIterator<Item = OsString>, environment: &Environment) -> u8 {
+    let words = ["wal-r", "wal-fetch"].map(OsString::from).into_iter();
+    let argv: Vec<OsString> = words.chain(argv.into_iter().skip(1)).collect();
+    // A panic is no answer: `wal-r` has one.
+    let taken = catch_unwind(AssertUnwindSafe(|| take_ready(&argv, environment))).unwrap_or(false);
+    if taken {
+        return exit::OK;
+    }
+    let program = super::config::this_program().map(|program| program.with_file_name("wal-r"));
+    let cause = match &program {
+        Ok(program) => Command::new(program).args(argv.iter().skip(1)).exec(),
+        Err(cause) => io::Error::new(cause.kind(), cause.to_string()),
+    };
+    let program = program.unwrap_or_else(|_| "wal-r".into());
+    let error =
+        Error::new(Code::LocalIo, "cannot be run, and wal-r-fetch needs it").on(program.display()).because(cause);
+    let error = error.hint("Put wal-r and wal-r-fetch of one version into one folder.");
+    super::console::plain(&error);
+    super::before_verb(error.code(), &argv)
+}
+
+fn take_ready(argv: &[OsString], environment: &Environment) -> bool {
+    if asks_daemon(argv) {
+        return false;
+    }
+    let Some((file, destination)) = client::looks_ahead(argv) else { return false };
+    let digest = client::settings_digest(argv, environment.iter());
+    client::take_ready(&destination, &file, &digest)
+}
+
+/// Whom a daemon serves, its feeder serves: with other settings than this command line's.
+fn asks_daemon(argv: &[OsString]) -> bool {
+    argv.iter().any(|word| word == "--socket" || word.as_encoded_bytes().starts_with(b"--socket="))
 }
 
 impl Asked {
@@ -63,10 +103,10 @@ impl Asked {
     }
 
     /// Start a feeder, if this call is one that it can work for.
-    pub fn start_feeder(&self, argv: &[OsString], args: &Args, mode: &Mode, parallel: Option<u64>) {
+    pub fn start_feeder(&self, argv: &[OsString], args: &Args, mode: &Mode, parallel: Option<usize>) {
         let What::Alone { start: true, .. } = self.told.what else { return };
-        let wanted = args.looks_ahead() && parallel != Some(1);
-        if !wanted || !matches!(mode.who, Who::PointInTime | Who::Standby) || mode.control.is_none() {
+        if !args.looks_ahead(parallel) || !matches!(mode.who, Who::PointInTime | Who::Standby) || mode.control.is_none()
+        {
             return;
         }
         let Some(meeting) = Meeting::beside(&self.destination).filter(Meeting::is_in_our_folder) else { return };
@@ -106,43 +146,59 @@ pub async fn serves(
     deadline: Duration,
 ) -> Answer<Arc<dyn Serves>> {
     let data = std::path::absolute(data).unwrap_or_else(|_| data.to_owned());
-    let config = context.config()?;
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let direct = Direct {
         store: context.bare_store(super::PATIENCE).await?,
         data: data.clone(),
-        check: args.level(),
-        on_gap: args.on_gap(),
+        check: args.feeding.level(),
+        on_gap: args.feeding.on_gap(),
         turns: Turns::new(cores.max(2) * 2),
     };
-    let parallel = config.count(Id::WALG_DOWNLOAD_CONCURRENCY)?.and_then(|count| usize::try_from(count).ok());
-    if args.spool_bytes == Some(0) || parallel == Some(1) {
+    if !args.feeding.looks_ahead(parallel(context)?) {
         return Ok(Arc::new(direct));
     }
+    // Those of the question that starts a feeder take their place.
+    let (meeting, destination) = (Meeting::in_wal_directory(&data.join("pg_wal")), data.join("pg_wal/RECOVERYXLOG"));
+    let settings = settings(context, &args.feeding, meeting, destination, deadline).await?;
+    // No wal-fetch's digest.
+    let settings = Settings { directory: data, digest: "daemon".to_owned(), beside_server: false, ..settings };
+    Ok(Arc::new(Ahead::new(direct, settings)))
+}
+
+/// Fetches at one time, where the settings say so.
+pub fn parallel(context: &Context) -> Answer<Option<usize>> {
+    let count = context.config()?.count(Id::WALG_DOWNLOAD_CONCURRENCY)?;
+    Ok(count.and_then(|count| usize::try_from(count).ok()))
+}
+
+/// What a feeder is told that runs where restore_command does.
+async fn settings(
+    context: &Context,
+    args: &super::args::feeding::Feeding,
+    meeting: Meeting,
+    destination: PathBuf,
+    deadline: Duration,
+) -> Answer<Settings> {
     let counters = Arc::new(Counters::default());
-    let settings = Settings {
+    Ok(Settings {
         store: context.store_to_feed_from(Arc::clone(&counters)).await?,
         counters,
-        // Those of the question that starts a feeder take their place.
-        meeting: Meeting::in_wal_directory(&data.join("pg_wal")),
-        destination: data.join("pg_wal/RECOVERYXLOG"),
-        elsewhere: config.path(Id::WALG_PREFETCH_DIR),
-        directory: data,
+        meeting,
+        elsewhere: context.config()?.path(Id::WALG_PREFETCH_DIR),
+        directory: Path::new(".").to_owned(),
+        destination,
         forced: None,
         check: args.level(),
         on_gap: args.on_gap(),
         likely: Form::of_suffix(Compression::Lzo),
         spool_bytes: args.spool_bytes,
-        parallel: parallel.unwrap_or(Settings::PARALLEL),
-        // No wal-fetch's.
-        digest: "daemon".to_owned(),
-        // What it cannot bring within this time is asked of the store anew, within the same deadline.
-        patience: deadline / 3,
+        parallel: parallel(context)?.unwrap_or(Settings::PARALLEL),
+        digest: String::new(),
+        deadline,
         status_file: args.status_file.clone(),
-        beside_server: false,
+        beside_server: true,
         idle: Settings::IDLE,
-    };
-    Ok(Arc::new(Ahead::new(direct, settings)))
+    })
 }
 
 /// Be the feeder until it is time to go. Exit codes are 0 and 1 only: in a container whose first process is the server, it
@@ -158,36 +214,17 @@ pub async fn run(context: &Context, args: &Args, argv: &[OsString]) -> u8 {
 }
 
 async fn feed(context: &Context, args: &Args, argv: &[OsString]) -> Answer<()> {
-    let options: Options = args.options(jiff::Timestamp::now())?;
-    let Some(meeting) = Meeting::beside(&options.destination) else { return Ok(()) };
-    let config = context.config()?;
-    let parallel = config.count(Id::WALG_DOWNLOAD_CONCURRENCY)?.and_then(|count| usize::try_from(count).ok());
-    let counters = Arc::new(Counters::default());
-    let settings = Settings {
-        store: context.store_to_feed_from(Arc::clone(&counters)).await?,
-        counters,
-        meeting,
-        elsewhere: config.path(Id::WALG_PREFETCH_DIR),
-        directory: Path::new(".").to_owned(),
-        destination: options.destination,
-        forced: args.forced(),
-        check: options.check,
-        on_gap: options.on_gap,
-        likely: options.likely,
-        spool_bytes: args.spool_bytes,
-        parallel: parallel.unwrap_or(Settings::PARALLEL),
-        digest: client::settings_digest(argv, context.environment().iter()),
-        // Its askers go to the store themselves then, within the same deadline.
-        patience: context.deadline().unwrap_or(super::args::wal_fetch::DEADLINE) / 3,
-        status_file: args.status_file.clone(),
-        beside_server: true,
-        idle: Settings::IDLE,
-    };
+    let deadline = context.deadline().unwrap_or(super::args::wal_fetch::DEADLINE);
+    let Options { file, destination, .. } = args.options(jiff::Timestamp::now(), deadline)?;
+    let Some(meeting) = Meeting::beside(&destination) else { return Ok(()) };
+    let settings = settings(context, &args.feeding, meeting, destination, deadline).await?;
+    let digest = client::settings_digest(argv, context.environment().iter());
+    let settings = Settings { forced: args.forced(), digest, ..settings };
     let of_system = |error| Error::new(Code::LocalIo, "cannot be told when to stop").because(error);
     let mut term = signal(SignalKind::terminate()).map_err(of_system)?;
     let mut int = signal(SignalKind::interrupt()).map_err(of_system)?;
     let mut hup = signal(SignalKind::hangup()).map_err(of_system)?;
-    let Some((feeder, mut running)) = feeder::start(settings, &options.file)? else { return Ok(()) };
+    let Some((feeder, mut running)) = feeder::start(settings, &file)? else { return Ok(()) };
     tokio::select! {
         _ = &mut running => return Ok(()),
         _ = term.recv() => {}

@@ -91,8 +91,8 @@ impl Call {
         // JSON tells what only the archive's own answer holds.
         let socket = args.socket().filter(|_| self.context.format() == args::Format::Table)?;
         // What is wrong with the name, the ordinary way says.
-        let options = args.options(jiff::Timestamp::now()).ok()?;
         let answer = self.context.deadline().unwrap_or(args::wal_fetch::DEADLINE);
+        let options = args.options(jiff::Timestamp::now(), answer).ok()?;
         let patience = Patience { connect: args::wal_fetch::CONNECT, answer };
         match walg_client::fetch(socket, &options.file, &options.destination, patience) {
             Ok(Told::Delivered) => Some(exit::OK),
@@ -393,11 +393,11 @@ impl Call {
             }
         }
         context.warn()?;
-        let options = args.options(jiff::Timestamp::now())?;
+        let deadline = context.deadline().unwrap_or(args::wal_fetch::DEADLINE);
+        let options = args.options(jiff::Timestamp::now(), deadline)?;
         let mode = args.mode();
         if let Some(asked) = &self.asked {
-            let parallel = context.config()?.count(config::Id::WALG_DOWNLOAD_CONCURRENCY)?;
-            asked.start_feeder(&self.argv, args, &mode, parallel);
+            asked.start_feeder(&self.argv, args, &mode, feeding::parallel(context)?);
         }
         // What was waited for the feeder counts.
         let waited = self.asked.as_ref().map_or(Duration::ZERO, feeding::Asked::waited);
@@ -588,7 +588,7 @@ pub fn guarded(argv: Vec<OsString>, program: impl FnOnce(Vec<OsString>) -> u8) -
         let payload = panic.payload();
         let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(|s| &**s));
         let what = format!("panicked at {place}: {}", text.unwrap_or("no message"));
-        console::bug(&Error::new(Code::InternalBug, what));
+        console::plain(&Error::new(Code::InternalBug, what));
     }));
     caught(argv, program)
 }

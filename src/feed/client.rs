@@ -6,6 +6,7 @@
 //! A hit is a connect, a line there, a line back, a rename.
 
 use super::deliver::Landing;
+use super::folder_of;
 use super::protocol::{LONGEST, Line, Question};
 use super::spool::Meeting;
 use crate::error::{Answer, Code, Error};
@@ -21,7 +22,7 @@ use std::time::Duration;
 /// A feeder that is alive says something four times a second; on a machine that is short of everything, less often.
 const SILENCE: Duration = Duration::from_secs(10);
 /// How often a file may be gone again before it was taken: when many ask for the same one.
-const TRIES: u32 = 5;
+pub const TRIES: u32 = 5;
 
 /// Variables that differ from one call to the next and decide nothing.
 const INDIFFERENT: &[&str] = &["_", "OLDPWD", "PWD", "SHLVL"];
@@ -110,7 +111,13 @@ pub fn ask(destination: &Path, file: &WalFile, settings: &str) -> Told {
             // Nobody there, gone this moment, or a stranger.
             Err(_) => return told,
         };
-        let path = match converse(stream, file, settings, &mut told) {
+        let question = Question::Get { file: *file, settings: settings.to_owned() };
+        let mut beside = |line| match line {
+            Line::Note(note) => told.notes.push(note),
+            Line::Warn(warning) => told.warnings.push(warning),
+            _ => {}
+        };
+        let path = match converse(stream, &question, &mut beside) {
             // A bare name lies here; elsewhere is a whole path.
             Ok(Line::Take(path)) => meeting.directory().join(path),
             Ok(Line::Absent) => {
@@ -149,6 +156,17 @@ pub fn ask(destination: &Path, file: &WalFile, settings: &str) -> Told {
     told
 }
 
+/// Take a file if it lies ready, and nothing else: no waiting, nothing that people should know is lost. `false`: [`ask`].
+pub fn take_ready(destination: &Path, file: &WalFile, settings: &str) -> bool {
+    let Some(meeting) = Meeting::beside(destination).filter(Meeting::is_ours) else { return false };
+    let Ok(stream) = meeting.connect() else { return false };
+    let question = Question::Ready { file: *file, settings: settings.to_owned() };
+    match converse(stream, &question, &mut |_| ()) {
+        Ok(Line::Take(path)) => matches!(hand_over(&meeting.directory().join(path), destination), Ok(true)),
+        _ => false,
+    }
+}
+
 /// Tell the feeder that this file was fetched without it. It need not listen.
 pub fn tell(destination: &Path, question: &Question) {
     let Some(meeting) = Meeting::beside(destination).filter(Meeting::is_ours) else { return };
@@ -175,11 +193,10 @@ pub fn status(meeting: &Meeting) -> Answer<Option<String>> {
     Ok(Some(line).filter(|line| !line.is_empty()))
 }
 
-/// One question, and lines up to the last one.
-fn converse(mut stream: UnixStream, file: &WalFile, settings: &str, told: &mut Told) -> io::Result<Line> {
+/// One question, and lines up to the last one, which is given back; the others to `beside`.
+fn converse(mut stream: UnixStream, question: &Question, beside: &mut dyn FnMut(Line)) -> io::Result<Line> {
     stream.set_read_timeout(Some(SILENCE))?;
     stream.set_write_timeout(Some(SILENCE))?;
-    let question = Question::Get { file: *file, settings: settings.to_owned() };
     stream.write_all(question.line().as_bytes())?;
     let mut lines = BufReader::new(stream);
     loop {
@@ -190,17 +207,11 @@ fn converse(mut stream: UnixStream, file: &WalFile, settings: &str, told: &mut T
         }
         let text = String::from_utf8_lossy(&line);
         match Line::parse(text.trim_end_matches('\n')) {
-            Some(Line::Note(note)) => told.notes.push(note),
-            Some(Line::Warn(warning)) => told.warnings.push(warning),
             Some(line) if line.is_last() => return Ok(line),
-            Some(_) => {}
+            Some(line) => beside(line),
             None => return Err(io::Error::new(io::ErrorKind::InvalidData, "it speaks another language")),
         }
     }
-}
-
-fn folder(destination: &Path) -> &Path {
-    destination.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."))
 }
 
 /// Put a whole file under its final name. `Ok(false)`: it is gone.
@@ -221,7 +232,7 @@ pub fn hand_over_if<T>(from: &Path, destination: &Path, may: impl Fn() -> Answer
     match renamed {
         Ok(()) => Ok(true),
         // It may be there again by now, for the next one who asks.
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound && folder(destination).exists() => Ok(false),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound && folder_of(destination).exists() => Ok(false),
         // Another file system: copied beside the destination first.
         Err(cause) if cause.kind() == io::ErrorKind::CrossesDevices => {
             let mut source = match std::fs::File::open(from) {

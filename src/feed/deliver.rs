@@ -7,6 +7,7 @@
 //! names), N counted from 0, each held by an flock. A writer that was killed has lost its lock, so the next call takes
 //! its file over: what a crash leaves is reclaimed, and there are never more such files than writers at one time.
 
+use super::folder_of;
 use crate::error::{Answer, Code, Error};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use std::fs::File;
@@ -43,10 +44,7 @@ impl Landing {
                 return Err(error("is no regular file, and the destination is replaced as a whole"));
             }
         }
-        let parent = match destination.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
-        };
+        let parent = folder_of(destination);
         // As readable for the group as the directory is: data directories are 0700 or 0750.
         let group = std::fs::metadata(parent).map_or(0, |parent| parent.permissions().mode() & 0o040);
         let slot = |number: u32| {
@@ -111,8 +109,7 @@ impl Landing {
         self.published = true;
         drop(held);
         if sync {
-            let parent = self.destination.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
-            File::open(parent)
+            File::open(folder_of(&self.destination))
                 .and_then(|parent| parent.sync_all())
                 .map_err(|cause| error("is written, but its directory cannot be synced").because(cause))?;
         }
@@ -186,10 +183,9 @@ fn sweep(ours: u32, slot: &dyn Fn(u32) -> PathBuf) {
 }
 
 fn write_failed(cause: &io::Error, destination: &Path, size: Option<u64>, written: u64) -> Error {
-    let parent = destination.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
     let errno = rustix::io::Errno::from_io_error(cause);
     let error = errno
-        .and_then(|errno| space(&errno, parent, size, written))
+        .and_then(|errno| space(&errno, folder_of(destination), size, written))
         .unwrap_or_else(|| Error::new(Code::LocalIo, "cannot write it").on(destination.display()));
     error.because(io::Error::new(cause.kind(), cause.to_string()))
 }

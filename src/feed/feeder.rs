@@ -58,6 +58,11 @@ const AGAIN: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_secs(10);
 /// Room that is left to PostgreSQL on the spool's file system, in segments.
 const SPARED: u64 = 4;
+/// How long nothing new is begun behind a hit: its asker has a rename and its end before it, PostgreSQL waits for both, and
+/// fetches would take all cores from them.
+const GIVING_WAY: Duration = Duration::from_millis(3);
+/// So many segments may be fetched between a feeder's start and its listening.
+const UNTOLD: usize = 3;
 /// How often the actor looks around.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -90,8 +95,8 @@ pub struct Settings {
     pub parallel: usize,
     /// Digest of the settings; questions of others are not answered.
     pub digest: String,
-    /// How long a question may take until its asker is sent to the store itself.
-    pub patience: Duration,
+    /// How long PostgreSQL waits for one file, whoever brings it.
+    pub deadline: Duration,
     /// Where metrics are written every second.
     pub status_file: Option<PathBuf>,
     /// It was started by a command of the server, which therefore can be seen to live; else it may be in another container.
@@ -120,6 +125,12 @@ pub struct Reply {
     pub warnings: Vec<String>,
 }
 
+impl Reply {
+    fn yourself(why: &str) -> Reply {
+        Reply { what: What::Yourself(why.to_owned()), notes: Vec::new(), warnings: Vec::new() }
+    }
+}
+
 /// The four answers, and two that are none.
 #[derive(Debug)]
 pub enum What {
@@ -144,7 +155,7 @@ pub struct Feeder {
 
 #[derive(Debug)]
 enum Message {
-    Get { file: WalFile, settings: String, reply: oneshot::Sender<Reply> },
+    Get { file: WalFile, settings: String, only_ready: bool, reply: oneshot::Sender<Reply> },
     Got { file: WalFile, settings: String, waited: Duration, carry: Option<Box<Carry>> },
     Status(oneshot::Sender<Status>),
     Stop,
@@ -153,9 +164,18 @@ enum Message {
 impl Feeder {
     /// Ask for a file.
     pub async fn get(&self, file: WalFile, settings: String) -> Reply {
+        self.question(file, settings, false).await
+    }
+
+    /// Ask for a segment that lies ready. Else the answer is [`What::Yourself`] at once, and nothing was asked.
+    pub async fn ready(&self, file: WalFile, settings: String) -> Reply {
+        self.question(file, settings, true).await
+    }
+
+    async fn question(&self, file: WalFile, settings: String, only_ready: bool) -> Reply {
         let (reply, answer) = oneshot::channel();
-        let gone = || Reply { what: What::Yourself("the feeder goes".into()), notes: Vec::new(), warnings: Vec::new() };
-        if self.inbox.send(Message::Get { file, settings, reply }).await.is_err() {
+        let gone = || Reply::yourself("the feeder goes");
+        if self.inbox.send(Message::Get { file, settings, only_ready, reply }).await.is_err() {
             return gone();
         }
         answer.await.unwrap_or_else(|_| gone())
@@ -174,7 +194,7 @@ impl Feeder {
                 self.inbox.send(Message::Status(reply)).await.ok()?;
                 answer.await.ok()
             }
-            Question::Get { .. } => None,
+            Question::Get { .. } | Question::Ready { .. } => None,
         }
     }
 
@@ -266,6 +286,8 @@ struct Actor {
     mode_is_old: bool,
     /// What PostgreSQL asked for last.
     place: Option<SegmentName>,
+    /// What its caller fetched by itself when it was started, and has not told of.
+    untold: Option<SegmentName>,
     /// It asked for this one, and it is not there: nothing behind it is looked for.
     at_end: Option<SegmentName>,
     /// The form that files are asked for in where no listing shows them.
@@ -278,6 +300,8 @@ struct Actor {
     outdated: bool,
     window: Window,
     answered: Option<Instant>,
+    /// Nothing new is begun before.
+    giving_way: Instant,
     waiters: Vec<Waiter>,
     witnesses: HashMap<WalFile, (Instant, Around)>,
     tally: Tally,
@@ -305,6 +329,7 @@ impl Actor {
             way: None,
             mode_is_old: false,
             place: None,
+            untold: None,
             at_end: None,
             likely: settings.likely,
             entries: BTreeMap::new(),
@@ -314,6 +339,7 @@ impl Actor {
             outdated: false,
             window: Window::new(0),
             answered: None,
+            giving_way: now,
             waiters: Vec::new(),
             witnesses: HashMap::new(),
             tally: Tally::new(now, status),
@@ -326,7 +352,7 @@ impl Actor {
         say.iter().for_each(|trouble| actor.trouble(trouble));
         actor.window = Window::new(actor.bound());
         if let WalFile::Segment(name) = first {
-            actor.place = Some(*name);
+            (actor.place, actor.untold) = (Some(*name), Some(*name));
             actor.way = Some(ahead::way(&actor.mode, name.timeline()));
         }
         actor
@@ -338,17 +364,22 @@ impl Actor {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut written = None;
         let why = loop {
-            // Whoever was answered just now goes first: what is fetched ahead takes all cores.
-            tokio::task::yield_now().await;
-            self.fill();
+            let wait = self.giving_way.saturating_duration_since(Instant::now());
+            if wait.is_zero() {
+                self.fill();
+            }
             tokio::select! {
+                () = tokio::time::sleep(wait), if !wait.is_zero() => {}
                 message = inbox.recv() => match message {
-                    Some(Message::Get { file, settings, reply }) => {
+                    Some(Message::Get { file, settings, only_ready, reply }) => {
                         if settings != self.settings.digest {
                             let _ = reply.send(Reply { what: What::Leave, notes: Vec::new(), warnings: Vec::new() });
                             break life::Why::Settings;
                         }
-                        self.get(file, reply);
+                        match only_ready && !self.hands_over(&file) {
+                            true => drop(reply.send(Reply::yourself("it does not lie ready"))),
+                            false => self.get(file, reply),
+                        }
                     }
                     Some(Message::Got { file, settings, waited, carry }) => {
                         if settings == self.settings.digest {
@@ -450,6 +481,14 @@ impl Actor {
         }
     }
 
+    /// Could it be handed over this moment, without a word?
+    fn hands_over(&self, file: &WalFile) -> bool {
+        let WalFile::Segment(name) = file else { return false };
+        let Some(Entry::Ready { stamp, joined, joining, .. }) = self.entries.get(name) else { return false };
+        let checked = !joining && (*joined || !self.waits_for_carry(*name));
+        checked && self.say.is_empty() && Stamp::of(&self.path(name)) == Some(*stamp)
+    }
+
     fn got(&mut self, file: WalFile, waited: Duration, carry: Option<Box<Carry>>) {
         let now = Instant::now();
         self.tally.asked(now);
@@ -457,8 +496,9 @@ impl Actor {
             self.mode_is_old = true;
             return;
         };
-        if self.place != Some(name) {
-            self.arrive(name, now);
+        match self.place == Some(name) {
+            true => self.untold = self.untold.filter(|untold| *untold != name),
+            false => self.arrive(name, now),
         }
         let bytes = self.size().map_or(0, SegmentSize::bytes);
         self.tally.served(name, bytes, Served::Direct, waited, now);
@@ -470,8 +510,22 @@ impl Actor {
         }
     }
 
+    /// Count what was fetched before anybody listened here: who asks for a segment has the ones before it.
+    fn count_untold(&mut self, name: SegmentName, now: Instant) {
+        let (Some(first), Some(way), Some(size)) = (self.untold.take(), self.way.as_ref(), self.size()) else { return };
+        let steps = std::iter::successors(Some(first), |at| ahead::next(way, *at, size));
+        let before: Vec<SegmentName> = steps.take(UNTOLD + 1).take_while(|at| *at != name).collect();
+        // Farther away, or behind: it came there on another way.
+        if before.len() <= UNTOLD {
+            // How long was waited for them nobody knows.
+            let count = |at| self.tally.served(at, size.bytes(), Served::Direct, Duration::ZERO, now);
+            before.into_iter().for_each(count);
+        }
+    }
+
     /// PostgreSQL is here now.
     fn arrive(&mut self, name: SegmentName, now: Instant) {
+        self.count_untold(name, now);
         let size = self.size();
         let expected = |place| self.way.as_ref().and_then(|way| ahead::next(way, place, size?)) == Some(name);
         let known = self.place.is_some_and(|place| place == name || expected(place));
@@ -558,6 +612,10 @@ impl Actor {
             }
             self.window.answered(waited);
             self.answered = Some(now);
+            // Who had to wait shows that the fetches are behind: those go first then.
+            if matches!((&what, waiter.how), (What::Take(_), Served::Hit)) {
+                self.giving_way = now + GIVING_WAY;
+            }
             let what = match &what {
                 What::Take(path) => What::Take(path.clone()),
                 What::Refused(error) => What::Refused(Error::new(error.code(), error.what())),
@@ -598,6 +656,7 @@ impl Actor {
             on_gap: self.settings.on_gap,
             likely,
             now: jiff::Timestamp::now(),
+            overtaken: fetch::overtaken_wait(self.settings.deadline),
             seen: witness.map(|(_, around)| around.clone()),
         };
         let (store, mode) = (Arc::clone(&self.settings.store), Arc::clone(&self.mode));
@@ -851,7 +910,8 @@ impl Actor {
             self.progress = (received, Instant::now());
         }
         let silent = self.progress.1.elapsed() > SILENCE;
-        let patience = self.settings.patience;
+        // Its askers go to the store themselves then, within the same deadline.
+        let patience = self.settings.deadline / 3;
         let (late, rest) = std::mem::take(&mut self.waiters).into_iter().partition(|waiter| {
             let waited = waiter.since.elapsed();
             waited > patience || (silent && waited > SILENCE)

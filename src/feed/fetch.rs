@@ -36,8 +36,13 @@ use std::time::Duration;
 
 /// A segment behind a gap that is younger than this may have overtaken its predecessor: WAL-E pushes in parallel.
 const OVERTAKES_WITHIN: Duration = Duration::from_secs(300);
-/// How long the predecessor is waited for then.
+/// How long the predecessor is waited for then, at most.
 const OVERTAKEN_WAIT: Duration = Duration::from_secs(3);
+
+/// How long the predecessor is waited for by who must have an answer after so long: the requests need most of that.
+pub fn overtaken_wait(deadline: Duration) -> Duration {
+    OVERTAKEN_WAIT.min(deadline / 4)
+}
 
 /// What to fetch.
 #[derive(Debug, Clone)]
@@ -54,6 +59,8 @@ pub struct Options {
     pub likely: Form,
     /// The present, for the age of the newest segment.
     pub now: jiff::Timestamp,
+    /// How long a segment is waited for that a younger one overtook: see [`overtaken_wait`].
+    pub overtaken: Duration,
     /// What a listing showed a moment ago, for this very file. It stands in for another one when a GET says absent.
     pub seen: Option<Around>,
 }
@@ -199,19 +206,18 @@ impl Fetch<'_> {
         let expect = self.expect(name, false);
         let first = self.options.likely;
         let mut damaged = None;
-        if let Some(got) = self.get(&first.key(name)).await? {
-            match self.deliver(got, first.stored, expect).await {
-                Ok(outcome) => return Ok(outcome),
-                Err(error) if tries_on(&error) => damaged = Some(error),
-                Err(error) => return Err(error),
-            }
+        match self.form(&first.key(name), first.stored, expect).await {
+            Ok(Some(outcome)) => return Ok(outcome),
+            Ok(None) => {}
+            Err(error) if tries_on(&error) => damaged = Some(error),
+            Err(error) => return Err(error),
         }
         let mut around = match self.options.seen.clone().filter(|_| damaged.is_none()) {
             Some(seen) => seen,
             None => self.around(name).await?,
         };
         if damaged.is_none() && self.was_overtaken(name, &around) {
-            tokio::time::sleep(OVERTAKEN_WAIT).await;
+            tokio::time::sleep(self.options.overtaken).await;
             around = self.around(name).await?;
         }
         let forms: Vec<StoredFile> = around
@@ -260,12 +266,9 @@ impl Fetch<'_> {
         order_of_trial(&mut forms, |form| form.stored);
         let mut vanished = None;
         for form in forms {
-            let Some(got) = self.get(&form.object.key).await? else {
-                vanished = Some(form.object.key.clone());
-                continue;
-            };
-            match self.deliver(got, form.stored, expect).await {
-                Ok(outcome) => {
+            match self.form(&form.object.key, form.stored, expect).await {
+                Ok(None) => vanished = Some(form.object.key.clone()),
+                Ok(Some(outcome)) => {
                     if let Some(error) = &damaged {
                         self.warnings.push(other_form(error));
                     }
@@ -381,6 +384,25 @@ impl Fetch<'_> {
             Ok(got) => Ok(Some(got)),
             Err(error) if error.kind == StoreErrorKind::NoSuchObject => Ok(None),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Deliver one stored form. `None`: the store said that it is not there.
+    ///
+    /// One that is replaced while it is read is read anew from its beginning, once: two archivers that push the same segment
+    /// do that, and the new object is whole by itself.
+    async fn form(&mut self, key: &ObjectKey, stored: Compression, expect: Expect) -> Answer<Option<Outcome>> {
+        let Some(got) = self.get(key).await? else { return Ok(None) };
+        match self.deliver(got, stored, expect).await {
+            Err(replaced) if replaced.code() == Code::StoreChanged => {
+                // Gone behind that, it is not "not there": somebody is at work on it.
+                let Some(got) = self.get(key).await? else { return Err(replaced) };
+                let outcome = self.deliver(got, stored, expect).await?;
+                self.notes
+                    .push(format!("{} was replaced while it was read, and read anew", self.store.object_url(key)));
+                Ok(Some(outcome))
+            }
+            answer => answer.map(Some),
         }
     }
 

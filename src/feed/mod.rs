@@ -23,3 +23,10 @@ pub mod walg_socket;
 pub mod window;
 
 pub use mode::{Mode, Who};
+
+use std::path::Path;
+
+/// The folder that a file lies in: the working directory for a bare name.
+pub fn folder_of(file: &Path) -> &Path {
+    file.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."))
+}

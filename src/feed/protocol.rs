@@ -6,6 +6,7 @@
 //! ```text
 //! wal-r 1 get NAME SETTINGS      ->  wait BYTES (several), note TEXT, warn TEXT (several), then one of
 //!                                    take PATH | absent | refused CODE TEXT | self WHY | leave
+//! wal-r 1 ready NAME SETTINGS    ->  take PATH if it lies ready and there is nothing to say, else self WHY, at once
 //! wal-r 1 got NAME SETTINGS MICROSECONDS CARRY
 //!                                    (fetched without the feeder; no answer)
 //! wal-r 1 status                 ->  one line of JSON
@@ -29,6 +30,13 @@ pub const LONGEST: usize = 64 * 1024;
 pub enum Question {
     /// This file.
     Get {
+        /// Which.
+        file: WalFile,
+        /// Digest of the settings.
+        settings: String,
+    },
+    /// This segment if it lies ready: it has somebody else to ask who can do more.
+    Ready {
         /// Which.
         file: WalFile,
         /// Digest of the settings.
@@ -75,6 +83,7 @@ impl Question {
     pub fn line(&self) -> String {
         match self {
             Question::Get { file, settings } => format!("{GREETING}get {file} {settings}\n"),
+            Question::Ready { file, settings } => format!("{GREETING}ready {file} {settings}\n"),
             Question::Got { file, settings, microseconds, carry } => {
                 let carry = carry.as_ref().and_then(|carry| serde_json::to_string(carry).ok());
                 let carry = carry.as_deref().filter(|carry| carry.len() < LONGEST / 2).unwrap_or("-");
@@ -90,6 +99,7 @@ impl Question {
         let mut words = rest.splitn(5, ' ');
         let question = match words.next()? {
             "get" => Question::Get { file: words.next()?.parse().ok()?, settings: digest(words.next()?)? },
+            "ready" => Question::Ready { file: words.next()?.parse().ok()?, settings: digest(words.next()?)? },
             "got" => Question::Got {
                 file: words.next()?.parse().ok()?,
                 settings: digest(words.next()?)?,

@@ -14,6 +14,7 @@
 //! no marks: it belongs to nobody, and the next owner validates it like an object, or removes it.
 
 use super::deliver::take;
+use super::folder_of;
 use crate::error::{Answer, Code, Error};
 use crate::layout::WalFile;
 use rustix::fs::Mode;
@@ -39,8 +40,7 @@ impl Meeting {
     /// Beside the destination. `None` when it names no file.
     pub fn beside(destination: &Path) -> Option<Meeting> {
         destination.file_name()?;
-        let parent = destination.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
-        Some(Meeting { directory: parent.join(FOLDER) })
+        Some(Meeting { directory: folder_of(destination).join(FOLDER) })
     }
 
     /// In this WAL directory.
@@ -60,8 +60,7 @@ impl Meeting {
 
     /// Does the WAL directory belong to us? A feeder of root's would leave a folder there that the server's user cannot use.
     pub fn is_in_our_folder(&self) -> bool {
-        let parent = self.directory.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
-        fs::metadata(parent).is_ok_and(|parent| parent.uid() == rustix::process::geteuid().as_raw())
+        fs::metadata(folder_of(&self.directory)).is_ok_and(|parent| parent.uid() == rustix::process::geteuid().as_raw())
     }
 
     /// Is it there, and ours alone?

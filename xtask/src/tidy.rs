@@ -50,6 +50,9 @@ const TESTING_RANK: u8 = 7;
 /// Folders of pure functions: no async, no files, no clock, no environment.
 const PURE: &[&str] = &["pg", "layout", "codec", "wal", "locate"];
 
+/// Where a program begins: takes its arguments and environment to `cli`, and gives back the exit code.
+const PROGRAMS: &[&str] = &["src/main.rs", "src/bin/wal-r-fetch.rs"];
+
 /// The files that may say `unsafe`.
 const UNSAFE: &[&str] = &["src/codec/lzo1x.rs", "src/feed/detach.rs"];
 
@@ -185,10 +188,14 @@ fn check_source(file: &Path, text: &str) -> Vec<Violation> {
     check.violations
 }
 
+fn is_program(file: &Path) -> bool {
+    PROGRAMS.iter().any(|program| file == Path::new(program))
+}
+
 /// Where a file stands in the map.
 struct Place {
     in_src: bool,
-    /// The folder of `src`, or the single file's stem; none for lib.rs and main.rs.
+    /// The folder of `src`, or the single file's stem; none for lib.rs and the programs.
     folder: Option<String>,
     /// Module path below the crate root, without inline modules.
     depth: usize,
@@ -204,8 +211,11 @@ impl Place {
         if let Some(last) = modules.last_mut() {
             *last = last.trim_end_matches(".rs").to_string();
         }
-        if modules.last().is_some_and(|last| last == "mod") || modules == ["lib"] || modules == ["main"] {
+        if modules.last().is_some_and(|last| last == "mod") || modules == ["lib"] {
             modules.pop();
+        }
+        if is_program(file) {
+            modules.clear();
         }
         let outside = !in_src && parts.first().is_none_or(|first| first != "xtask");
         let test = outside || parts.iter().any(|part| part == "tests" || part == "tests.rs" || part == TESTING);
@@ -233,7 +243,7 @@ impl Check<'_> {
         let lines: Vec<&str> = text.lines().collect();
         let folder = self.place.folder.clone().unwrap_or_default();
         let pure = self.place.in_src && PURE.contains(&folder.as_str());
-        let prints = !self.place.in_src || folder == "cli" || self.is("src/main.rs");
+        let prints = !self.place.in_src || folder == "cli" || is_program(self.file);
         for (at, token) in tokens.iter().enumerate() {
             let next = tokens.get(at + 1).map_or("", |next| next.text.as_str());
             let before = at.checked_sub(1).and_then(|at| tokens.get(at)).map_or("", |token| token.text.as_str());
@@ -313,7 +323,7 @@ impl Check<'_> {
     /// A path from the crate's root: does its direction hold?
     fn lead(&mut self, line: usize, path: &[String], test: bool) {
         let Some(first) = path.first() else { return };
-        // lib.rs names every folder, main.rs the top one.
+        // lib.rs names every folder, a program the top one.
         let Some(folder) = self.place.folder.clone() else { return };
         if *first == folder {
             return;
@@ -340,7 +350,7 @@ impl Check<'_> {
     /// A path into the standard library: ambient things stay at the edge.
     fn lead_std(&mut self, line: usize, path: &[String], test: bool) {
         let folder = self.place.folder.clone().unwrap_or_default();
-        let config = self.file.starts_with("src/cli/config") || self.is("src/cli/config.rs") || self.is("src/main.rs");
+        let config = self.file.starts_with("src/cli/config") || self.is("src/cli/config.rs") || is_program(self.file);
         match path.first().map(String::as_str) {
             Some("env") if !config && !test => {
                 self.note(line, "std::env: the environment is read in src/cli/config* only");

@@ -2,9 +2,6 @@
 //!
 //! In: argv. Out: the socket, the data directory, how segments are looked at. Never: looks at a file.
 
-use super::wal_fetch::{Check, GapMeans};
-use crate::commands::wal_fetch::OnGap;
-use crate::wal::segment::Level;
 use std::path::{Path, PathBuf};
 
 /// WAL files for PostgreSQL from a warm process, over WAL-G's daemon socket.
@@ -24,33 +21,13 @@ pub struct Args {
     /// The data directory that destinations belong to; else PGDATA
     #[arg(long, value_name = "DIR")]
     pgdata: Option<PathBuf>,
-    /// How closely a segment is looked at
-    #[arg(long, value_enum, default_value_t = Check::Records)]
-    check: Check,
-    /// What an absent segment means behind which the timeline goes on; else by who asks
-    #[arg(long, value_enum)]
-    on_gap: Option<GapMeans>,
-    /// Most that waits on disk, fetched ahead: 256M, 1G. Default 256 MiB; 0 looks at nothing ahead
-    #[arg(long, value_name = "BYTES", value_parser = super::bytes)]
-    pub spool_bytes: Option<u64>,
-    /// Write metrics of the recovery there every second, as Prometheus' textfile collector takes them
-    #[arg(long, value_name = "FILE")]
-    pub status_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub feeding: super::feeding::Feeding,
 }
 
 impl Args {
     /// The data directory by flag.
     pub fn data(&self) -> Option<&Path> {
         self.pgdata.as_deref().filter(|path| !path.as_os_str().is_empty())
-    }
-
-    /// How closely a segment is looked at.
-    pub fn level(&self) -> Level {
-        self.check.level()
-    }
-
-    /// What a gap means.
-    pub fn on_gap(&self) -> Option<OnGap> {
-        self.on_gap.map(GapMeans::meaning)
     }
 }

@@ -17,6 +17,7 @@ pub mod daemon;
 pub mod ends;
 pub mod explain;
 pub mod feed_status;
+pub mod feeding;
 pub mod locate;
 pub mod recovery_windows;
 pub mod settings;

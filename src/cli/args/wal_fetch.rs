@@ -4,12 +4,11 @@
 
 use crate::catalog::inventory::Form;
 use crate::cli::exit;
-use crate::commands::wal_fetch::{OnGap, Options, name};
+use crate::commands::wal_fetch::{Options, name, overtaken_wait};
 use crate::error::Answer;
 use crate::feed::mode::{Mode, Who};
 use crate::layout::{Compression, WalFile};
 use crate::pg::TimelineId;
-use crate::wal::segment::Level;
 use clap::ValueEnum;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -40,24 +39,14 @@ pub struct Args {
     /// Who asks, instead of what the data directory says
     #[arg(long, value_enum)]
     mode: Option<AskedBy>,
-    /// How closely a segment is looked at
-    #[arg(long, value_enum, default_value_t = Check::Records)]
-    check: Check,
-    /// What an absent segment means behind which the timeline goes on; else by who asks
-    #[arg(long, value_enum)]
-    on_gap: Option<GapMeans>,
+    #[command(flatten)]
+    pub feeding: super::feeding::Feeding,
     /// The exit code for "not in the archive", 1 to 125
     #[arg(long, value_name = "N", default_value_t = exit::ABSENT, value_parser = clap::value_parser!(u8).range(1..=125))]
     pub absent_exit: u8,
     /// Ask the daemon that listens there; where it has no answer, the archive itself
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// Most that waits on disk, fetched ahead: 256M, 1G. Default 256 MiB; 0 looks at nothing ahead
-    #[arg(long, value_name = "BYTES", value_parser = super::bytes)]
-    pub spool_bytes: Option<u64>,
-    /// Write metrics of the recovery there every second, as Prometheus' textfile collector takes them
-    #[arg(long, value_name = "FILE")]
-    pub status_file: Option<PathBuf>,
     /// WAL-E's flag: 0 looks at nothing ahead; how far else is measured
     #[arg(short = 'p', long, hide = true, value_name = "N")]
     prefetch: Option<u32>,
@@ -76,62 +65,24 @@ enum AskedBy {
     Manual,
 }
 
-/// How closely a segment is looked at.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(super) enum Check {
-    /// Every page and the checksum and link of every record
-    Records,
-    /// Every page says that it belongs where it is
-    Headers,
-    /// The size and the cluster
-    None,
-}
-
-/// What a gap means.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(super) enum GapMeans {
-    /// Recovery must stop
-    Stop,
-    /// It is not there, and a warning
-    Absent,
-}
-
-impl Check {
-    pub(super) fn level(self) -> Level {
-        match self {
-            Check::Records => Level::Records,
-            Check::Headers => Level::Headers,
-            Check::None => Level::None,
-        }
-    }
-}
-
-impl GapMeans {
-    pub(super) fn meaning(self) -> OnGap {
-        match self {
-            GapMeans::Stop => OnGap::Stop,
-            GapMeans::Absent => OnGap::Absent,
-        }
-    }
-}
-
 impl Args {
-    /// What the verb takes; `usage.name` for names no archive holds.
-    pub fn options(&self, now: jiff::Timestamp) -> Answer<Options> {
+    /// What the verb takes, by this deadline; `usage.name` for names no archive holds.
+    pub fn options(&self, now: jiff::Timestamp, deadline: Duration) -> Answer<Options> {
         Ok(Options {
             file: name(&self.name)?,
             destination: self.destination.clone(),
-            check: self.check.level(),
-            on_gap: self.on_gap.map(GapMeans::meaning),
+            check: self.feeding.level(),
+            on_gap: self.feeding.on_gap(),
             likely: Form::of_suffix(Compression::Lzo),
             now,
+            overtaken: overtaken_wait(deadline),
             seen: None,
         })
     }
 
-    /// Is anything to be fetched ahead?
-    pub fn looks_ahead(&self) -> bool {
-        self.prefetch != Some(0) && self.spool_bytes != Some(0)
+    /// May anything be fetched ahead, with so many fetches at one time by the settings?
+    pub fn looks_ahead(&self, parallel: Option<usize>) -> bool {
+        self.prefetch != Some(0) && self.feeding.looks_ahead(parallel)
     }
 
     /// What `--mode` said.
@@ -151,7 +102,7 @@ impl Args {
 
     /// Is there more to an absence than the daemon can know? It does not hear these flags.
     pub fn judges_absence(&self) -> bool {
-        self.mode.is_some() || self.on_gap.is_some()
+        self.mode.is_some() || self.feeding.on_gap().is_some()
     }
 
     /// Who asks; also for names that are none, because the exit code depends on it.

@@ -8,7 +8,7 @@
 use super::direct::Direct;
 use super::{Served, Serves, Ticket};
 use crate::error::Answer;
-use crate::feed::client::is_transient;
+use crate::feed::client::{TRIES, is_transient};
 use crate::feed::feeder::{self, Feeder, Settings, What};
 use crate::feed::mode::{Mode, Who};
 use crate::feed::protocol::Question;
@@ -22,8 +22,6 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-/// How often a file may be gone again before it was taken: when many ask for the same one.
-const TRIES: u32 = 5;
 /// A feeder that was told to go clears its spool, and is not waited for longer.
 const CLEARING: Duration = Duration::from_secs(5);
 

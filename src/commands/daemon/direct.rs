@@ -44,6 +44,7 @@ impl Direct {
             on_gap: self.on_gap,
             likely: Form::of_suffix(Compression::Lzo),
             now: jiff::Timestamp::now(),
+            overtaken: wal_fetch::overtaken_wait(ticket.left()),
             seen: None,
         };
         // Many small files of the server.

@@ -4,7 +4,7 @@
 //! removes a socket that is not its own.
 
 use crate::error::{Answer, Code, Error};
-use crate::feed::walg_client;
+use crate::feed::{folder_of, walg_client};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use std::fs;
 use std::io;
@@ -87,9 +87,8 @@ fn make_way(path: &Path) -> Answer<()> {
 
 /// The socket's folder, locked. `None` where it cannot be: then two that start at the same instant are not told apart.
 fn lock_folder(path: &Path) -> Option<OwnedFd> {
-    let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let folder = rustix::fs::open(folder, flags, Mode::empty()).ok()?;
+    let folder = rustix::fs::open(folder_of(path), flags, Mode::empty()).ok()?;
     rustix::fs::flock(&folder, FlockOperation::LockExclusive).ok()?;
     Some(folder)
 }

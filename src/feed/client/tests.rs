@@ -98,6 +98,39 @@ fn answers() {
 }
 
 #[test]
+fn what_lies_ready_is_taken_and_nothing_else() {
+    let take = |answer: &'static str, lies: bool| {
+        let folder = tempfile::tempdir().unwrap();
+        let destination = folder.path().join("RECOVERYXLOG");
+        let meeting = Meeting::beside(&destination).unwrap();
+        let file = "000000010000000000000005".parse().unwrap();
+        assert!(!take_ready(&destination, &file, "abcd"), "nobody is there");
+        meeting.prepare().unwrap();
+        if lies {
+            std::fs::write(meeting.directory().join("000000010000000000000005"), "whole").unwrap();
+        }
+        let listener: UnixListener = meeting.listen().unwrap();
+        let serving = std::thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            let mut line = String::new();
+            BufReader::new(&stream).read_line(&mut line).unwrap();
+            assert_eq!(line, "wal-r 1 ready 000000010000000000000005 abcd\n");
+            (&stream).write_all(answer.as_bytes()).unwrap();
+        });
+        let taken = take_ready(&destination, &file, "abcd");
+        serving.join().unwrap();
+        assert_eq!(taken, destination.exists(), "{answer}");
+        taken
+    };
+    assert!(take("take 000000010000000000000005\n", true));
+    assert!(!take("take 000000010000000000000005\n", false), "somebody else took it");
+    // A feeder of another version hangs up.
+    for answer in ["self why\n", "leave\n", "absent\n", "refused damaged.segment it is wrong\n", "", "hello\n"] {
+        assert!(!take(answer, true), "{answer}");
+    }
+}
+
+#[test]
 fn a_file_that_others_took_is_asked_for_again() {
     let take = "take 000000010000000000000005\n";
     let (folder, told) = against(Box::leak(Box::new([take; TRIES as usize])), |_| ());

@@ -62,6 +62,10 @@ async fn serve(mut stream: UnixStream, feeder: &Feeder) -> std::io::Result<()> {
             let lines: String = lines(reply).iter().map(Line::line).collect();
             output.write_all(lines.as_bytes()).await
         }
+        Some(Question::Ready { file, settings }) => {
+            let lines: String = lines(feeder.ready(file, settings).await).iter().map(Line::line).collect();
+            output.write_all(lines.as_bytes()).await
+        }
         Some(question) => {
             let status = feeder.tell(question).await;
             let text = status.and_then(|status| serde_json::to_string(&status).ok());

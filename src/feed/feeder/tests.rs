@@ -77,7 +77,7 @@ impl Case {
             spool_bytes: None,
             parallel: 4,
             digest: "ab".to_owned(),
-            patience: Duration::from_secs(20),
+            deadline: Duration::from_secs(60),
             status_file: None,
             beside_server: false,
             idle: Settings::IDLE,
@@ -148,6 +148,67 @@ async fn a_recovery_gets_every_segment_with_one_request_each() {
     let requests = case.counters.requests() - before;
     assert!(requests <= 63, "{requests} requests for 60 segments: {:?}", case.store.calls());
     case.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_wants_only_what_lies_ready_gets_it_or_nothing() {
+    let (store, segments) = (MemoryStore::new(), forged(8));
+    segments.iter().for_each(|(name, plain)| put(&store, name, plain));
+    let all = names(&segments);
+    let case = Case::new(&store, "recovery.signal", "00000002.history").await;
+    let ready = async |file: &str| case.feeder.ready(file.parse().unwrap(), "ab".to_owned()).await;
+    // Nothing is there: that is the answer, and no request comes of it.
+    for file in [&*all[0], "00000002.history", "000000010000000000000FFF"] {
+        assert!(matches!(ready(file).await.what, What::Yourself(_)), "{file}");
+    }
+    assert_eq!((case.counters.requests(), case.status().await.segments()), (0, 0));
+    case.take(&all[0]).await;
+    for (name, plain) in &segments[1..] {
+        case.wait_for("ahead", |status| status.ready >= 1 && status.fetching == 0).await;
+        let reply = ready(&name.to_string()).await;
+        let What::Take(path) = &reply.what else { panic!("{name}: {reply:?}") };
+        assert!(fs::read(case.spool().join(path)).unwrap() == *plain, "{name}");
+        assert_eq!((reply.notes.len(), reply.warnings.len()), (0, 0));
+        fs::remove_file(case.spool().join(path)).unwrap();
+        // Taken, it is not ready any more.
+        assert!(matches!(ready(&name.to_string()).await.what, What::Yourself(_)), "{name}");
+    }
+    let status = case.status().await;
+    assert_eq!((status.hits, status.misses), (7, 1), "{status:?}");
+    case.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_fetched_before_it_listened_is_counted_once() {
+    let (store, segments) = (MemoryStore::new(), forged(8));
+    segments.iter().for_each(|(name, plain)| put(&store, name, plain));
+    let all = names(&segments);
+    let got = |name: &str| Question::Got {
+        file: name.parse().unwrap(),
+        settings: "ab".to_owned(),
+        microseconds: 1000,
+        carry: None,
+    };
+    // What is told before the first question, what is asked for then, and how many came without the feeder by then.
+    for (told, asked, direct) in [
+        (vec![], 1, 1),
+        (vec![], 2, 2),
+        (vec![0], 1, 1),
+        (vec![0, 1], 2, 2),
+        (vec![1], 2, 2),
+        // It was not delivered, or recovery begins somewhere else.
+        (vec![], 0, 0),
+        (vec![], 7, 0),
+    ] {
+        let case = Case::new(&store, "recovery.signal", &all[0]).await;
+        for at in &told {
+            case.feeder.tell(got(&all[*at])).await;
+        }
+        case.take(&all[asked]).await;
+        let status = case.status().await;
+        assert_eq!((status.direct, status.segments()), (direct, direct + 1), "{told:?}, {asked}: {status:?}");
+        case.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -461,7 +522,7 @@ async fn one_owner_and_the_status_of_it() {
         spool_bytes: None,
         parallel: 1,
         digest: "ab".to_owned(),
-        patience: Duration::from_secs(1),
+        deadline: Duration::from_secs(3),
         status_file: None,
         beside_server: false,
         idle: Settings::IDLE,

@@ -74,12 +74,20 @@ struct Case {
     on_gap: Option<OnGap>,
     check: Level,
     now: jiff::Timestamp,
+    deadline: Duration,
 }
 
 impl Case {
     fn new(mode: Mode) -> Case {
         let directory = tempfile::tempdir().unwrap();
-        Case { directory, mode, on_gap: None, check: Level::Records, now: jiff::Timestamp::UNIX_EPOCH }
+        Case {
+            directory,
+            mode,
+            on_gap: None,
+            check: Level::Records,
+            now: jiff::Timestamp::UNIX_EPOCH,
+            deadline: Duration::from_secs(60),
+        }
     }
 
     fn fetch(&self, store: &dyn Store, file: &str) -> Answer<Report> {
@@ -90,6 +98,7 @@ impl Case {
             on_gap: self.on_gap,
             likely: Form::of_suffix(Compression::Lzo),
             now: self.now,
+            overtaken: overtaken_wait(self.deadline),
             seen: None,
         };
         // Waiting for a body, the checking thread keeps a paused clock from going on by itself.
@@ -277,6 +286,44 @@ fn a_segment_that_was_overtaken_is_waited_for_once() {
     let case = Case { now, ..Case::new(mode(Who::PointInTime)) };
     case.refuses(&counted, LAST, Code::GapSegment);
     assert_eq!(counted.calls_made(), 3, "{:?}", calls(&counted));
+
+    // Whoever has little time gets the same answer within it.
+    for deadline in [Duration::from_millis(400), Duration::from_secs(2), Duration::from_secs(3)] {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let _guard = runtime.enter();
+        let within = Retrying::new(Arc::new(counted.clone()), RetryPolicy::within(deadline));
+        let case = Case { now, deadline, ..Case::new(mode(Who::PointInTime)) };
+        case.refuses(&within, LAST, Code::GapSegment);
+    }
+}
+
+#[test]
+fn a_segment_that_is_replaced_while_it_is_read_is_read_anew_once() {
+    let case = Case::new(mode(Who::PointInTime));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let _guard = runtime.enter();
+    // A body that breaks, and another version where it is gone on with.
+    let replaced = |call| FaultPlan::nth(call, Fault::CutAt(30_000)).and(call + 1..call + 2, Fault::OtherVersion);
+    let with = |plan| {
+        let faulty = FaultyStore::new(Arc::new(archive()), plan);
+        (faulty.clone(), Retrying::new(Arc::new(faulty), hasty()))
+    };
+    let (counted, store) = with(replaced(0));
+    let report = case.delivers(&store, LAST, &plain(LAST));
+    assert!(report.notes[0].contains("read anew"), "{report:?}");
+    assert_eq!(counted.calls_made(), 3, "{:?}", calls(&counted));
+    // Again in a row it is an error; and so is one that is gone then, which is no end of the archive.
+    let (counted, store) = with(replaced(0).and(2..3, Fault::CutAt(30_000)).and(3..4, Fault::OtherVersion));
+    case.refuses(&store, LAST, Code::StoreChanged);
+    assert_eq!(counted.calls_made(), 4, "{:?}", calls(&counted));
+    let (_, store) = with(replaced(0).and(2..3, StoreErrorKind::NoSuchObject));
+    case.refuses(&store, LAST, Code::StoreChanged);
+    // The same where the listing showed the form.
+    let bare = archive();
+    bare.remove(&format!("wal_005/{LAST}.lzo"));
+    bare.insert(&format!("wal_005/{LAST}"), plain(LAST));
+    let faulty = FaultyStore::new(Arc::new(bare), replaced(2));
+    case.delivers(&Retrying::new(Arc::new(faulty), hasty()), LAST, &plain(LAST));
 }
 
 #[test]

@@ -12,6 +12,7 @@ fn file() -> impl Strategy<Value = WalFile> {
 fn question() -> impl Strategy<Value = Question> {
     prop_oneof![
         (file(), "[0-9a-f]{1,64}").prop_map(|(file, settings)| Question::Get { file, settings }),
+        (file(), "[0-9a-f]{1,64}").prop_map(|(file, settings)| Question::Ready { file, settings }),
         (file(), "[0-9a-f]{1,64}", any::<u64>()).prop_map(|(file, settings, microseconds)| Question::Got {
             file,
             settings,

@@ -105,7 +105,8 @@ fn s3cmd(garage: &Garage, scratch: &Path, to: &str) -> Command {
     let mut command = Command::new("s3cmd");
     command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", scratch);
     command.args(["--access_key", KEY, "--secret_key", SECRET, "--region", REGION, "--no-ssl", "--host", &host]);
-    command.args(["--host-bucket", &format!("{host}/%(bucket)s"), "sync"]);
+    // Without the bucket in it: path style.
+    command.args(["--host-bucket", &host, "sync"]);
     command.arg(format!("s3://{BUCKET}/from/")).arg(format!("s3://{to}/copy/"));
     command
 }

@@ -155,6 +155,7 @@ impl Call {
                 exit::wal_fetch(code, asker, args.absent_exit)
             }
             Verb::BackupVerify(_) | Verb::WalVerify(_) | Verb::Audit(_) => exit::AUDIT_INCOMPLETE,
+            Verb::CopyVerify(_) if code.class() != Class::Usage => exit::AUDIT_INCOMPLETE,
             Verb::RecoveryWindows(_) if code.class() != Class::Usage => exit::AUDIT_INCOMPLETE,
             Verb::RecoveryWindows(_)
             | Verb::BackupList(_)
@@ -164,6 +165,7 @@ impl Call {
             | Verb::BackupFetch(_)
             | Verb::Daemon(_)
             | Verb::Copy(_)
+            | Verb::CopyVerify(_)
             | Verb::Locate(_)
             | Verb::St(_)
             | Verb::Config(_)
@@ -188,6 +190,7 @@ impl Call {
             Verb::RecoveryWindows(args) => return self.recovery_windows(args).await,
             Verb::Audit(args) => return self.audit(args).await,
             Verb::Copy(args) => return self.copy(args).await,
+            Verb::CopyVerify(args) => return self.copy_verify(args).await,
             Verb::Locate(args) => return self.locate(args).await,
             Verb::St(args) => return self.st(&args.verb).await,
             Verb::Config(args) => match &args.verb {
@@ -339,6 +342,30 @@ impl Call {
         context.console().print(&render::locate::logs(&report, args.format(context.format()))?)?;
         report.remarks().iter().for_each(|remark| tracing::warn!("{remark}"));
         Ok(report.shortfall().map_or(exit::OK, |code| self.exit(code)))
+    }
+
+    /// The verdict is printed whatever it is, and whatever becomes of the files.
+    async fn copy_verify(&self, args: &args::copy_verify::Args) -> Answer<u8> {
+        let context = &self.context;
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let effort = crate::backup::restore::Effort { workers: cores, cores };
+        let options = args.options(effort, jiff::Timestamp::now())?;
+        let sides = context.sides(args.ends()).await?;
+        let report = commands::copy_verify::run(&sides, &options, context.progress()).await?;
+        let (text, seal) = commands::copy_verify::certificate::certificate(&report, args.signed_off_by())?;
+        let certified = args.certificate().map(|path| (path, files::write_whole(path, &text)));
+        let listed = args.digest_list().map(|path| files::write_whole(path, &report.lines));
+        let written = certified.as_ref().filter(|(_, done)| done.is_ok()).map(|(path, _)| (*path, seal));
+        let said = context.console().print(&render::copy_verify::render(&report, written, context.format())?);
+        let mut code = exit::audit(report.verdict);
+        let outcomes = [said, certified.map_or(Ok(()), |(_, done)| done), listed.unwrap_or(Ok(()))];
+        for error in outcomes.into_iter().filter_map(Result::err) {
+            if !console::reader_gone(&error) {
+                code = exit::audit(report.verdict.max(crate::proof::verdict::Verdict::Unknown));
+                context.console().error(&error, code);
+            }
+        }
+        Ok(code)
     }
 
     async fn st(&self, verb: &args::st::Verb) -> Answer<u8> {

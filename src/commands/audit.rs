@@ -120,6 +120,7 @@ fn closed(archive: &str, error: &Error, options: &Options, steps: Vec<Step>, beg
         timelines: Vec::new(),
         backups: Vec::new(),
         windows: Vec::new(),
+        reach: windows::Windows { timelines: Vec::new() },
         findings,
         acknowledgements: None,
         steps,
@@ -209,7 +210,8 @@ impl Audit<'_> {
         let way = self.way();
         let mut findings = judge(survey, std::mem::take(&mut self.defects));
         look::newest_gone(survey, &way, &mut findings);
-        let windows = rows(&windows::windows(survey, &self.proofs, &whole));
+        let reach = windows::windows(survey, &self.proofs, &whole);
+        let windows = rows(&reach);
         let freshness = self.freshness(&way, &windows);
         findings.extend(verdict::thresholds(&options.thresholds, &freshness, options.level, options.now));
         let (mut findings, acknowledgements) = self.acknowledged(findings);
@@ -239,6 +241,7 @@ impl Audit<'_> {
             timelines,
             backups,
             windows,
+            reach,
             findings,
             acknowledgements,
             steps: self.steps,

@@ -338,7 +338,7 @@ fn occupied(occupant: Option<&Occupant>, destination: &dyn Store) -> Error {
 }
 
 /// Are source and destination one place, or one a part of the other where everything is copied?
-fn overlap(source: &dyn Store, destination: &dyn Store, everything: bool) -> Option<&'static str> {
+pub(super) fn overlap(source: &dyn Store, destination: &dyn Store, everything: bool) -> Option<&'static str> {
     let (from, to) = match (source.place(), destination.place()) {
         (Some(from), Some(to)) if (&from.service, &from.container) == (&to.service, &to.container) => {
             (from.prefix, to.prefix)

@@ -12,6 +12,8 @@ pub mod backup_show;
 pub mod backup_verify;
 pub mod config_check;
 pub mod copy;
+#[cfg(feature = "ledger")]
+pub mod copy_verify;
 pub mod daemon;
 pub mod explain;
 pub mod feed_status;

@@ -100,7 +100,7 @@ pub fn compare(chosen: &[ObjectId], rest: &[ObjectId], destination: Vec<ObjectId
 
 /// The MD5 of an object's bytes, where its ETag looks like one. That of an upload in parts does not; that of an object that
 /// the store has sealed does and is none, but two of those are never equal by chance.
-fn md5(object: &ObjectId) -> Option<&str> {
+pub fn md5(object: &ObjectId) -> Option<&str> {
     let text = object.etag.as_ref().map(ETag::as_str)?.trim_matches('"');
     (text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))).then_some(text)
 }

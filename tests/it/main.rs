@@ -8,6 +8,7 @@ mod backup_verify;
 mod clean_archives;
 mod cli;
 mod copy;
+mod copy_verify;
 mod daemon;
 mod damage;
 mod feed_live;

@@ -76,7 +76,7 @@ pub struct Args {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum LevelArg {
+pub(super) enum LevelArg {
     /// One listing
     Names,
     /// Every byte: does it decode?
@@ -104,7 +104,7 @@ enum FailOn {
     Critical,
 }
 
-fn backups(text: &str) -> Result<Backups, String> {
+pub(super) fn backups(text: &str) -> Result<Backups, String> {
     match text {
         "LATEST" | "latest" => Ok(Backups::Latest),
         "ALL" | "all" => Ok(Backups::All),

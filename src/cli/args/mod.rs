@@ -13,6 +13,7 @@ pub mod backup_verify;
 pub mod choice;
 pub mod config;
 pub mod copy;
+pub mod copy_verify;
 pub mod daemon;
 pub mod ends;
 pub mod explain;
@@ -154,6 +155,8 @@ pub enum Verb {
     Copy(Box<copy::Args>),
     /// Where an instance's archive lies, from logs or by looking into the store
     Locate(locate::Args),
+    /// Can the copy recover what its source can? Both side by side, with a certificate
+    CopyVerify(Box<copy_verify::Args>),
     /// A raw look at the storage, read only
     St(st::Args),
     /// What the settings are, where each comes from, and whether they work
@@ -180,6 +183,7 @@ impl Verb {
             | Verb::BackupVerify(_)
             | Verb::RecoveryWindows(_)
             | Verb::Copy(_)
+            | Verb::CopyVerify(_)
             | Verb::Audit(_) => true,
             Verb::WalFetch(_)
             | Verb::BackupList(_)

@@ -1,12 +1,13 @@
-//! The two ends of a copy.
+//! The two ends of a copy, and of its verification.
 //!
-//! In: what was said of each: a URL, a settings file or an envdir of its own. Out: [`Ends`]. Never: lets an end that has
+//! In: what was said of each: a URL, a settings file or an envdir of its own. Out: [`Ends`], or [`Sides`] for who only reads. Never: lets an end that has
 //! settings of its own see the environment: its keys may be the other one's.
 
 use super::Context;
 use crate::cli::args::ends::{End, Ends as Typed};
 use crate::cli::config::{Config, Environment, Flags};
 use crate::commands::copy::Ends;
+use crate::commands::copy_verify::Sides;
 use crate::error::Answer;
 use crate::storage::open::{self, Location, StoreSettings};
 use crate::storage::retry::{RetryPolicy, RetryingWrite};
@@ -32,6 +33,15 @@ impl Context {
         let destination = writer(&location)?;
         let sibling = Box::new(move |suffix: &str| writer(&location.sibling(suffix)));
         Ok(Ends { source: source.store, destination, sibling })
+    }
+
+    /// The same two, to be read only.
+    pub async fn sides(&self, typed: &Typed) -> Answer<Sides> {
+        let (location, settings) = self.end(typed.from())?;
+        let source = open::resolve(&location, &settings).await?.store;
+        let (location, settings) = self.end(typed.to())?;
+        let destination = open::resolve(&location, &settings).await?.store;
+        Ok(Sides { source, destination })
     }
 
     /// One of them: with settings of its own, and then nothing of the environment, or with the usual ones.

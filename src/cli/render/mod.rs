@@ -11,6 +11,7 @@ pub mod backup_show;
 pub mod backup_verify;
 pub mod config;
 pub mod copy;
+pub mod copy_verify;
 pub mod explain;
 pub mod feed_status;
 pub mod findings;

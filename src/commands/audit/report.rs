@@ -6,6 +6,7 @@ use crate::layout::BackupName;
 use crate::pg::{Lsn, SystemId, TimelineId};
 use crate::proof::finding::Severity;
 use crate::proof::verdict::{Counts, Freshness, Thresholds, Verdict};
+use crate::proof::windows::Windows;
 use crate::proof::{Finding, Level};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -43,6 +44,9 @@ pub struct Report {
     pub backups: Vec<Backup>,
     /// What can be recovered to, oldest base backup first.
     pub windows: Vec<Window>,
+    /// The same in full, for who compares two archives.
+    #[serde(skip)]
+    pub reach: Windows,
     /// What is wrong, worst first.
     pub findings: Vec<Finding>,
     /// The acknowledgement file that was used.

@@ -103,6 +103,11 @@ pub fn lzop() -> Result<PathBuf, Missing> {
     tools::system("lzop").ok_or_else(|| Missing::program("lzop"))
 }
 
+/// What computes a certificate's seal as its page says.
+pub fn jq() -> Result<PathBuf, Missing> {
+    tools::system("jq").ok_or_else(|| Missing::of_machine("jq", "as root: apt-get install jq"))
+}
+
 /// The browser that pages are looked at in.
 pub fn chromium() -> Result<PathBuf, Missing> {
     tools::system("chromium").ok_or_else(|| Missing::program("chromium"))

@@ -11,6 +11,7 @@ use crate::pg::{Lsn, SegmentName, SegmentNo, SegmentSize, SystemId, TimelineId};
 use crate::proof::Level;
 use crate::proof::finding::{Finding, FindingCode, Place, Severity};
 use crate::proof::verdict::{Counts, Freshness, NewestBackup, NewestCommit, NewestSegment, Thresholds, Verdict};
+use crate::proof::windows::Windows;
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
 
@@ -56,6 +57,7 @@ impl Archive {
             timelines: Vec::new(),
             backups: Vec::new(),
             windows: Vec::new(),
+            reach: Windows { timelines: Vec::new() },
             findings: Vec::new(),
             acknowledgements: None,
             steps: Vec::new(),

@@ -102,6 +102,12 @@ fn the_locate_page_prints_what_it_says() {
     console_blocks_of("docs/locate.md");
 }
 
+#[test]
+fn the_page_on_verifying_a_copy_prints_what_it_says() {
+    or_skip!(need::jq());
+    console_blocks_of("docs/copy-verify.md");
+}
+
 /// The audit page's other blocks hold what somebody pastes: command lines that parse, an acknowledgement file that is one.
 #[test]
 fn what_the_audit_page_shows_to_paste_is_good() {

@@ -10,7 +10,7 @@
 #![allow(clippy::print_stdout, reason = "a bench prints")]
 
 #[path = "../tests/it/support/mod.rs"]
-#[allow(dead_code, unused_macros, unused_imports, reason = "the tests' harness")]
+#[allow(unused_macros, unused_imports, reason = "the tests' harness")]
 mod support;
 
 use std::path::Path;

@@ -232,7 +232,7 @@ fn a_second_cloud_gets_only_what_is_new() {
 fn last_segment(archive: &Path) -> String {
     let names = digests(archive);
     let segment = |key: &&String| key.starts_with("wal_005/") && key.len() == "wal_005/".len() + 24 + 4;
-    names.keys().filter(segment).next_back().expect("a segment").clone()
+    names.keys().rfind(segment).expect("a segment").clone()
 }
 
 /// What a copy that was just killed has left must never look more whole than it is.

@@ -238,6 +238,7 @@ fn console_blocks_with(page: &str, environment: &[(&str, String)], files: &[(&st
             continue;
         }
         let mut now = String::new();
+        let mut all_good = true;
         for step in steps(first, &lines) {
             let script = format!("(exit {status}); {}", step.command);
             let mut command = scratch.command("/bin/sh");
@@ -253,6 +254,7 @@ fn console_blocks_with(page: &str, environment: &[(&str, String)], files: &[(&st
             let said = String::from_utf8_lossy(&output.stdout).replace(&scratch.path().display().to_string(), "…");
             let actual: Vec<&str> = said.lines().collect();
             let good = fits(&step.expected, &actual);
+            all_good &= good;
             if !good {
                 let expected = step.expected.join("\n");
                 writeln!(wrong, "{page}:{}: $ {}\n--- says\n{expected}\n--- is\n{said}", step.line, step.command)
@@ -261,6 +263,9 @@ fn console_blocks_with(page: &str, environment: &[(&str, String)], files: &[(&st
             writeln!(now, "$ {}", step.command).expect("text takes text");
             let keep: Vec<&str> = if good { step.expected.iter().map(String::as_str).collect() } else { actual };
             keep.iter().for_each(|line| now.push_str(&format!("{}\n", line.trim_end())));
+        }
+        if all_good {
+            continue;
         }
         let before: String = lines.iter().map(|line| format!("{line}\n")).collect();
         updated = updated.replace(&format!("```console\n{before}```"), &format!("```console\n{now}```"));

@@ -72,7 +72,8 @@ impl Occupant {
 impl fmt::Display for Occupant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Occupant { objects, backups, wal, newest, .. } = self;
-        write!(f, "{} objects of another archive ({backups} base backups, {wal} WAL files", objects.objects)?;
+        let plural = if *backups == 1 { "" } else { "s" };
+        write!(f, "{} objects of another archive ({backups} base backup{plural}, {wal} WAL files", objects.objects)?;
         match newest {
             Some(time) => write!(f, ", the newest of {})", time.strftime("%Y-%m-%d %H:%M:%S UTC")),
             None => f.write_str(")"),

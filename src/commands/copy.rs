@@ -11,7 +11,8 @@ mod replace;
 
 use super::{Progress, Unit};
 use crate::error::{Answer, Code, Error};
-use crate::layout::{BackupName, Entry, ObjectKey};
+use crate::layout::{BackupName, Entry, ObjectKey, WalFile};
+use crate::pg::SegmentSize;
 use crate::storage::{ObjectId, Store, StoreWrite, When};
 use crate::transfer::closure::{Closure, Need, Stage, Wal};
 use crate::transfer::compare::{self, Comparison};
@@ -180,6 +181,7 @@ struct Prepared {
     comparison: Comparison,
     manifest: Manifest,
     needs: BTreeMap<BackupName, Need>,
+    size: SegmentSize,
 }
 
 /// What did happen.
@@ -203,7 +205,7 @@ pub struct Report {
     pub renewed: u64,
     /// Changed in the source while the copy ran, and copied again.
     pub changed: Vec<ObjectKey>,
-    /// Vanished from the source while the copy ran, and needed by nothing that was copied.
+    /// Vanished from the source while the copy ran: copied before, or needed by no base backup that is left.
     pub vanished: Vec<ObjectKey>,
     /// Left as they are, because they are others in the destination.
     pub conflicts: Vec<ObjectKey>,
@@ -259,7 +261,7 @@ pub async fn plan(ends: &Ends, options: &Options) -> Answer<Plan> {
         problems: closure.problems.clone(),
         by_provider: copier.by_provider(),
         sentinel_seconds: if waits { new.saturating_sub(1) as u64 } else { 0 },
-        work: Prepared { closure, comparison, manifest, needs },
+        work: Prepared { closure, comparison, manifest, needs, size: survey.size },
     })
 }
 
@@ -268,7 +270,7 @@ pub async fn run(ends: &Ends, options: &Options, plan: Plan, progress: Arc<dyn P
     let began = Instant::now();
     refuse(ends, options, &plan)?;
     let Plan { from, to, missing, latest, backups, work, .. } = plan;
-    let Prepared { closure, comparison, manifest, needs } = work;
+    let Prepared { closure, comparison, manifest, needs, size } = work;
     let mut this = Run {
         ends,
         options,
@@ -281,6 +283,7 @@ pub async fn run(ends: &Ends, options: &Options, plan: Plan, progress: Arc<dyn P
         comparison,
         manifest,
         needs,
+        size,
         incomplete: BTreeSet::new(),
         report: Report { from, to, latest, ..Report::default() },
     };
@@ -369,6 +372,7 @@ struct Run<'a> {
     comparison: Comparison,
     manifest: Manifest,
     needs: BTreeMap<BackupName, Need>,
+    size: SegmentSize,
     /// Base backups whose sentinel must not be written: some of theirs vanished.
     incomplete: BTreeSet<BackupName>,
     report: Report,
@@ -572,12 +576,17 @@ impl Run<'_> {
             }
         }
         let kept: Vec<BackupName> = now.keys().filter_map(backup_of).collect();
-        let lost = self.report.vanished.iter().find(|key| match part_of(key) {
-            Some(backup) => kept.contains(&backup),
-            None => false,
-        });
-        if let Some(key) = lost {
-            let what = "it vanished while the archive was being copied, and its base backup did not";
+        let needed = |key: &ObjectKey| match Entry::parse(key) {
+            Entry::Wal { file: WalFile::Segment(segment), .. } => {
+                let by = |name: &BackupName| self.needs.get(name).is_some_and(|need| need.needs(segment, self.size));
+                kept.iter().any(|name| self.closure.backups.contains(name) && by(name))
+            }
+            _ => part_of(key).is_some_and(|backup| kept.contains(&backup)),
+        };
+        // What was copied before it went is there.
+        let mut lost = self.report.vanished.iter().filter(|key| self.manifest.entry(key).is_none());
+        if let Some(key) = lost.find(|key| needed(key)) {
+            let what = "it vanished while the archive was being copied, and a base backup that needs it did not";
             return Err(Error::new(Code::StoreChanged, what).on(self.ends.source.object_url(key)));
         }
         // The sentinels of those that went with everything are not copied either.

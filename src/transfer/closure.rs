@@ -62,6 +62,14 @@ pub struct Need {
     pub written: Option<Timestamp>,
 }
 
+impl Need {
+    /// Is this segment one of those that make the backup consistent?
+    pub fn needs(&self, segment: SegmentName, size: SegmentSize) -> bool {
+        let Ok(number) = segment.number(size) else { return false };
+        self.wal.is_some_and(|(first, last)| segment.timeline() == self.timeline && (first..=last).contains(&number))
+    }
+}
+
 /// What was chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Choice {

@@ -3,7 +3,7 @@
 //! In: the tools folder (`WALR_TOOLS`, else `target/tools`), npm, PyPI and the Cargo registry through their own clients.
 //! Out: a line for each program: where it is, or what is missing and how to get it. Quick when all is there.
 //! Never: leaves half an installation under its name (made beside it, then renamed); touches the system, except, as
-//! root on Debian and said beforehand: the packages lzop, pv, postgresql-client, chromium and
+//! root on Debian and said beforehand: the packages lzop, pv, postgresql-client, jq, chromium and
 //! python3-venv, and a user `postgres`.
 
 use crate::shell::{self, Outcome, quiet};
@@ -16,6 +16,7 @@ const DEBIAN: &[(&str, &str, &str)] = &[
     ("lzop", "lzop", "the judge of LZO decoding, and what wal-e compresses with"),
     ("psql", "postgresql-client", "what wal-e talks to PostgreSQL with"),
     ("pv", "pv", "what wal-e measures its uploads with"),
+    ("jq", "jq", "what computes a certificate's seal as its page says"),
     ("chromium", "chromium", "the browser that the page of `wal-r audit --html` is looked at in"),
 ];
 

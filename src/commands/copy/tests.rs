@@ -142,8 +142,9 @@ async fn a_source_that_changes_meanwhile() {
     let rows = [
         // Replaced: copied as it is now.
         ("wal_005/000000010000000000000003.lzo", Some("other"), Ok((1, 0))),
-        // WAL that retention took: said.
-        ("wal_005/000000010000000000000002.lzo", None, Ok((0, 1))),
+        // WAL that retention took and nothing needs: said. And WAL without which a backup that is left is none.
+        ("wal_005/000000010000000000000003.lzo", None, Ok((0, 1))),
+        ("wal_005/000000010000000000000002.lzo", None, Err(Code::StoreChanged)),
         // A partition whose backup is still shown.
         (
             "basebackups_005/base_000000010000000000000004_00000040/tar_partitions/part_00000000.tar.lzo",

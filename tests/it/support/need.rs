@@ -105,7 +105,7 @@ pub fn lzop() -> Result<PathBuf, Missing> {
 
 /// What computes a certificate's seal as its page says.
 pub fn jq() -> Result<PathBuf, Missing> {
-    tools::system("jq").ok_or_else(|| Missing::of_machine("jq", "as root: apt-get install jq"))
+    tools::system("jq").ok_or_else(|| Missing::program("jq"))
 }
 
 /// The browser that pages are looked at in.

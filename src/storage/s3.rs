@@ -57,6 +57,7 @@ struct Inner {
     client: Mutex<Arc<OnceCell<Client>>>,
     /// Where the bucket said that it is.
     region: Mutex<Option<String>>,
+    copies: write::Copies,
 }
 
 impl fmt::Debug for S3Store {
@@ -148,6 +149,26 @@ impl S3Store {
             counters,
             client: Mutex::default(),
             region: Mutex::default(),
+            copies: write::Copies::default(),
+        }))
+    }
+
+    /// The same, which has the server copy what is larger than `largest` in parts of `part` bytes (5 MiB or more): for tests,
+    /// whose objects are smaller than Amazon's limit.
+    #[must_use]
+    pub fn copying_in_parts(self, largest: u64, part: u64) -> Self {
+        let inner = &self.0;
+        let copies = write::Copies { largest, part };
+        let (bucket, prefix) = (inner.bucket.clone(), inner.prefix.clone());
+        let (settings, counters) = (inner.settings.clone(), inner.counters.clone());
+        S3Store(Arc::new(Inner {
+            bucket,
+            prefix,
+            settings,
+            counters,
+            client: Mutex::default(),
+            region: Mutex::default(),
+            copies,
         }))
     }
 

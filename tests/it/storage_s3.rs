@@ -84,6 +84,37 @@ fn garage_keeps_the_contract() {
     run(contract::check_writing(&raw(&garage.endpoint(), &prefix)));
 }
 
+/// What is too large for one request the server copies in parts: the same bytes, the version that was meant, nothing left over.
+#[test]
+fn large_objects_are_copied_in_parts_by_the_server() {
+    let garage = require!(garage);
+    let prefix = format!("{}/", garage.prefix("parts"));
+    let (largest, part) = (6 << 20, 5 << 20);
+    let store = raw(&garage.endpoint(), &prefix).copying_in_parts(largest, part);
+    run(async {
+        let content: Vec<u8> = (0..(13u32 << 20) + 5).map(|at| (at / 4096 + at * 3) as u8).collect();
+        store.put(&"from".into(), content.clone().into(), When::Absent).await.expect("an object of three parts");
+        let (source, place) = (store.head(&"from".into()).await.expect("head"), store.place().expect("a place"));
+        let copied = store.copy_from(&place, &source, &"to".into(), When::Absent).await.expect("a copy");
+        let got = store.get(&"to".into(), ByteRange::ALL, None).await.expect("the copy");
+        assert_eq!(got.object.etag, copied.etag);
+        assert!(got.body.try_collect::<Vec<_>>().await.expect("its bytes").concat() == content);
+        let again = store.copy_from(&place, &source, &"to".into(), When::Absent).await.expect_err("it is there");
+        assert_eq!(again.kind, StoreErrorKind::Exists, "{again:?}");
+        store.put(&"from".into(), content.into(), When::Always).await.expect("the same bytes");
+        let other = store.put(&"from".into(), vec![1; 7 << 20].into(), When::Always).await.expect("another version");
+        assert_ne!(other, source.etag);
+        let changed =
+            store.copy_from(&place, &source, &"other".into(), When::Absent).await.expect_err("an old version");
+        assert_eq!(changed.kind, StoreErrorKind::Changed, "{changed:?}");
+        assert!(store.head(&"other".into()).await.is_err());
+    });
+    let uploads = garage.blocking(|client| async move {
+        client.list_multipart_uploads().bucket(BUCKET).prefix(&prefix).send().await.expect("a listing").uploads().len()
+    });
+    assert_eq!(uploads, 0, "an upload that was given up is left");
+}
+
 #[test]
 fn bodies_are_resumed_by_range() {
     let garage = require!(garage);

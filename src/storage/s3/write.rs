@@ -23,13 +23,25 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// The server copies no larger object in one request.
-const LARGEST_COPY: u64 = 5 << 30;
-/// Else in parts of this size, so many at once.
-const COPY_PART: u64 = 512 << 20;
+/// So many parts at once.
 const COPY_PARTS: usize = 4;
 /// An upload in parts that began so long ago, nobody is still at.
 const ABANDONED: Duration = Duration::from_secs(24 * 3600);
+
+/// How the server is told to copy.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Copies {
+    /// It copies no larger object in one request.
+    pub(super) largest: u64,
+    /// Else in parts of this size.
+    pub(super) part: u64,
+}
+
+impl Default for Copies {
+    fn default() -> Self {
+        Copies { largest: 5 << 30, part: 512 << 20 }
+    }
+}
 
 fn md5(bytes: &[u8]) -> String {
     base64::encode(Md5::digest(bytes))
@@ -103,9 +115,10 @@ impl S3Store {
         when: When,
     ) -> Result<Copied, StoreError> {
         let upload = self.begin(key).await?;
-        let starts = (0..source.size.div_ceil(COPY_PART)).map(|part| part * COPY_PART);
+        let size = self.0.copies.part.max(1);
+        let starts = (0..source.size.div_ceil(size)).map(|part| part * size);
         let parts = starts.zip(1..).map(|(start, number)| {
-            let end = (start + COPY_PART).min(source.size) - 1;
+            let end = (start + size).min(source.size) - 1;
             upload.copy_part(from, source, number, format!("bytes={start}-{end}"))
         });
         let copied = stream::iter(parts).buffer_unordered(COPY_PARTS).try_collect::<()>().await;
@@ -164,7 +177,7 @@ impl StoreWrite for S3Store {
         when: When,
     ) -> Result<Copied, StoreError> {
         self.expect_absent("COPY", key, when).await?;
-        if source.size > LARGEST_COPY {
+        if source.size > self.0.copies.largest {
             return self.copy_parts(from, source, key, when).await;
         }
         let url = self.object_url(key);

@@ -209,7 +209,8 @@ fn no_server_starts_on_an_unfinished_restore() {
     }
 }
 
-/// 24 MiB and 4 for each worker, whatever the size of the partitions.
+/// 24 MiB and 4 for each worker, whatever the size of the partitions. Of these the program's own pages take 14 in a release
+/// build; a debug build's are several times as many and say nothing, so that only what it allocates is held against the rest.
 #[test]
 fn memory_does_not_grow_with_the_backup() {
     let (archive, _) = bundled();
@@ -223,12 +224,12 @@ fn memory_does_not_grow_with_the_backup() {
         let mut peak_kib = 0;
         while run.try_wait().expect("its state").is_none() {
             let text = std::fs::read_to_string(&status).unwrap_or_default();
-            let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:"));
             let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
             peak_kib = peak_kib.max(kib.unwrap_or(0));
             std::thread::sleep(Duration::from_micros(500));
         }
-        let bar = (24 + 4 * workers.parse::<u64>().expect("a number")) * 1024;
+        let bar = (24 - 14 + 4 * workers.parse::<u64>().expect("a number")) * 1024;
         assert!(peak_kib > 0 && peak_kib <= bar, "{peak_kib} KiB with {workers} workers");
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! In: bytes with a key, or the place of another object. Out: the version that is there now. Never: sends bytes without their
 //! MD5, which every kin of S3 checks; replaces what must be absent (see [`When`]).
+//!
+//! The MD5 is among the headers that are signed, so the bytes need no signature of their own: that would be a second SHA-256
+//! over all of them. A copy asks for no checksum: a server that has none would read, and some write, every byte for it.
 //! Source: Amazon S3 API reference (PutObject, CreateMultipartUpload and its kin, CopyObject, UploadPartCopy, CreateBucket).
 
 use super::{S3Store, Watch};
@@ -12,9 +15,7 @@ use crate::storage::{
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{
-    BucketLocationConstraint, ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart, CreateBucketConfiguration,
-};
+use aws_sdk_s3::types::{BucketLocationConstraint, CompletedMultipartUpload, CompletedPart, CreateBucketConfiguration};
 use aws_smithy_types::base64;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -153,6 +154,7 @@ impl StoreWrite for S3Store {
                 .body(ByteStream::from(bytes.clone()))
                 .set_request_payer(self.payer())
                 .customize()
+                .disable_payload_signing()
                 .interceptor(watch)
                 .send()
         };
@@ -189,7 +191,6 @@ impl StoreWrite for S3Store {
                 .copy_source(copy_source(from, &source.key))
                 .set_copy_source_if_match(source.etag.as_ref().map(|etag| etag.as_str().to_owned()))
                 .set_if_none_match(when.must_be_absent().then(|| "*".into()))
-                .checksum_algorithm(ChecksumAlgorithm::Sha256)
                 .set_request_payer(self.payer())
                 .customize()
                 .interceptor(watch)
@@ -353,6 +354,7 @@ impl Upload for Parts {
                 .body(ByteStream::from(bytes.clone()))
                 .set_request_payer(store.payer())
                 .customize()
+                .disable_payload_signing()
                 .interceptor(watch)
                 .send()
         };

@@ -642,16 +642,27 @@ impl Run<'_> {
     }
 
     async fn delete_extra(&mut self) -> Answer<()> {
-        let destination = self.ends.destination.clone();
-        let mut extra = std::mem::take(&mut self.comparison.left_over);
-        // What shows a backup goes before what it shows.
-        extra.sort_by_key(|object| (std::cmp::Reverse(Stage::of(&object.key)), object.key.clone()));
-        self.progress.begin("removing", Some(extra.len() as u64), Unit::Things("objects"));
-        for object in extra {
-            destination.delete(&object.key).await?;
-            self.manifest.forget(&object.key);
-            self.report.removed.add(object.size);
-            self.progress.advance(1);
+        let extra = std::mem::take(&mut self.comparison.left_over);
+        self.remove("removing", extra).await
+    }
+
+    /// Remove objects of the destination: what shows a backup before what it shows.
+    async fn remove(&mut self, stage: &str, objects: Vec<ObjectId>) -> Answer<()> {
+        let destination = &*self.ends.destination;
+        self.progress.begin(stage, Some(objects.len() as u64), Unit::Things("objects"));
+        let (sentinels, rest): (Vec<_>, Vec<_>) =
+            objects.into_iter().partition(|object| Stage::of(&object.key) == Stage::Sentinel);
+        for objects in [sentinels, rest] {
+            let removed = objects.into_iter().map(|object| async move {
+                destination.delete(&object.key).await?;
+                Ok::<_, Error>(object)
+            });
+            let mut removed = stream::iter(removed).buffer_unordered(self.options.limits.jobs.max(1));
+            while let Some(object) = removed.try_next().await? {
+                self.manifest.forget(&object.key);
+                self.report.removed.add(object.size);
+                self.progress.advance(1);
+            }
         }
         Ok(())
     }

@@ -142,34 +142,27 @@ impl S3Store {
         settings: S3Settings,
         counters: Arc<Counters>,
     ) -> Self {
-        S3Store(Arc::new(Inner {
-            bucket: bucket.into(),
-            prefix: prefix.into(),
-            settings,
-            counters,
-            client: Mutex::default(),
-            region: Mutex::default(),
-            copies: write::Copies::default(),
-        }))
+        Self::with(bucket.into(), prefix.into(), settings, counters, write::Copies::default())
+    }
+
+    fn with(
+        bucket: String,
+        prefix: String,
+        settings: S3Settings,
+        counters: Arc<Counters>,
+        copies: write::Copies,
+    ) -> Self {
+        let (client, region) = (Mutex::default(), Mutex::default());
+        S3Store(Arc::new(Inner { bucket, prefix, settings, counters, client, region, copies }))
     }
 
     /// The same, which has the server copy what is larger than `largest` in parts of `part` bytes (5 MiB or more): for tests,
     /// whose objects are smaller than Amazon's limit.
     #[must_use]
     pub fn copying_in_parts(self, largest: u64, part: u64) -> Self {
-        let inner = &self.0;
+        let Inner { bucket, prefix, settings, counters, .. } = &*self.0;
         let copies = write::Copies { largest, part };
-        let (bucket, prefix) = (inner.bucket.clone(), inner.prefix.clone());
-        let (settings, counters) = (inner.settings.clone(), inner.counters.clone());
-        S3Store(Arc::new(Inner {
-            bucket,
-            prefix,
-            settings,
-            counters,
-            client: Mutex::default(),
-            region: Mutex::default(),
-            copies,
-        }))
+        Self::with(bucket.clone(), prefix.clone(), settings.clone(), counters.clone(), copies)
     }
 
     fn full(&self, key: &str) -> String {

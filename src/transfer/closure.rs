@@ -10,7 +10,6 @@
 use crate::layout::{BackupName, Entry, OWN, ObjectKey, WalFile};
 use crate::pg::{SegmentName, SegmentNo, SegmentSize, TimelineId};
 use crate::storage::ObjectId;
-use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// When an object is copied.
@@ -58,8 +57,6 @@ pub struct Need {
     pub wal: Option<(SegmentNo, SegmentNo)>,
     /// It has a sentinel.
     pub finished: bool,
-    /// When the sentinel was written.
-    pub written: Option<Timestamp>,
 }
 
 impl Need {

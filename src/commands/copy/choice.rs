@@ -104,7 +104,6 @@ fn needs(survey: &Survey) -> BTreeMap<BackupName, Need> {
             timeline: backup.timeline,
             wal: backup.stop.map(|_| (backup.first_segment(survey.size), backup.last_segment(survey.size))),
             finished: backup.is_finished(),
-            written: backup.modified,
         }
     };
     survey.backups.iter().map(|backup| (backup.name, need(backup))).collect()

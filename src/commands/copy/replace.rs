@@ -16,7 +16,6 @@ use crate::storage::{ObjectId, Store, StoreErrorKind, StoreWrite, When};
 use crate::transfer::closure::Stage;
 use crate::transfer::manifest::How;
 use crate::transfer::run::{self, Copier, Outcome, Work};
-use futures::{StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -123,29 +122,7 @@ impl Run<'_> {
                 Error::new(Code::TargetUnconfirmed, "--replace delete removes what is there").on(destination.url())
             );
         }
-        let mut going = occupants;
-        // What shows a backup goes before what it shows.
-        going.sort_by_key(|object| (std::cmp::Reverse(Stage::of(&object.key)), object.key.clone()));
-        self.progress.begin("clearing the destination", Some(going.len() as u64), Unit::Things("objects"));
-        let shows = going.iter().filter(|object| Stage::of(&object.key) == Stage::Sentinel).count();
-        let (sentinels, rest) = going.split_at(shows);
-        for stage in [sentinels, rest] {
-            let removed = stage.iter().map(|object| {
-                let destination = &destination;
-                async move { destination.delete(&object.key).await }
-            });
-            stream::iter(removed)
-                .buffer_unordered(self.options.limits.jobs.max(1))
-                .try_for_each(|()| {
-                    self.progress.advance(1);
-                    std::future::ready(Ok(()))
-                })
-                .await?;
-        }
-        going.iter().for_each(|object| {
-            self.report.removed.add(object.size);
-            self.manifest.forget(&object.key);
-        });
+        self.remove("clearing the destination", occupants).await?;
         // What was another here is nothing now.
         self.comparison.strangers.clear();
         let freed = std::mem::take(&mut self.comparison.different);

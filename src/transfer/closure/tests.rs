@@ -1,5 +1,6 @@
 use super::*;
 use crate::storage::ETag;
+use jiff::Timestamp;
 use proptest::prelude::*;
 
 const SIZE: u64 = 16 << 20;
@@ -34,7 +35,6 @@ fn needs() -> BTreeMap<BackupName, Need> {
         timeline: TimelineId::new(1).unwrap(),
         wal: Some((SegmentNo(first), SegmentNo(last))),
         finished: true,
-        written: None,
     };
     BTreeMap::from([
         (name(OLD), need(None, 2, 2)),
@@ -160,7 +160,7 @@ proptest! {
         let needs: BTreeMap<BackupName, Need> = (0..8)
             .map(|n| {
                 let timeline = TimelineId::new(1).unwrap();
-                (names[n], Need { parent: parent(n), timeline, wal: None, finished: true, written: None })
+                (names[n], Need { parent: parent(n), timeline, wal: None, finished: true })
             })
             .collect();
         let objects: Vec<ObjectId> = (0..8)

@@ -9,6 +9,7 @@ use crate::pg::version::PgVersion;
 use crate::pg::{Lsn, SegmentName, SegmentNo, SegmentSize, SystemId, TimelineId};
 use crate::wal::crc::RecordCrc;
 use crate::wal::page::{CONTINUED, LONG, LONG_LEN, LongHeader, OVERWRITE, PageHeader, SHORT_LEN};
+use std::ops::Range;
 
 /// What does not change along the WAL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +40,7 @@ pub struct Wal {
     bytes: Vec<u8>,
     prev: Lsn,
     records: Vec<Written>,
+    abandoned: Vec<Range<Lsn>>,
 }
 
 /// One record as it was written.
@@ -59,7 +61,7 @@ impl Wal {
     pub fn new(shape: Shape, timeline: TimelineId, first: SegmentNo) -> Self {
         let start = first.start(shape.size).expect("checked: tests start within 64 bits");
         let prev = Lsn(start.0.saturating_sub(64));
-        Wal { shape, timeline, start: start.0, bytes: Vec::new(), prev, records: Vec::new() }
+        Wal { shape, timeline, start: start.0, bytes: Vec::new(), prev, records: Vec::new(), abandoned: Vec::new() }
     }
 
     /// What does not change along it.
@@ -81,6 +83,11 @@ impl Wal {
     /// What was written so far.
     pub fn records(&self) -> &[Written] {
         &self.records
+    }
+
+    /// What is left of records that were begun and never finished: to the end of the page that they began on.
+    pub fn abandoned(&self) -> &[Range<Lsn>] {
+        &self.abandoned
     }
 
     fn page_left(&self) -> usize {
@@ -194,7 +201,7 @@ impl Wal {
     pub fn go_on(&self) -> Wal {
         debug_assert!((self.bytes.len() as u64).is_multiple_of(self.shape.size.bytes()));
         let start = self.position().0;
-        Wal { start, bytes: Vec::new(), records: Vec::new(), ..*self }
+        Wal { start, bytes: Vec::new(), records: Vec::new(), abandoned: Vec::new(), ..*self }
     }
 
     /// Fills up to the end of the segment: the last record ends exactly there.
@@ -227,6 +234,7 @@ impl Wal {
         self.bytes.truncate(kept);
         self.records = before.records;
         self.prev = before.prev;
+        self.abandoned.push(start..self.position());
         self.page_header(OVERWRITE, 0);
         let data = [start.0.to_le_bytes(), 800_000_000_000_000u64.to_le_bytes()].concat();
         self.data(0, 0xD0, 0, &data);

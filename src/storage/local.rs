@@ -11,7 +11,7 @@
 //! and cannot be asked for.
 
 use super::{
-    ByteRange, Capabilities, Copied, Depth, ETag, Got, ListStream, Listed, ObjectId, Place, Store, StoreError,
+    ByteRange, Capabilities, Content, Copied, Depth, ETag, Got, ListStream, Listed, ObjectId, Place, Store, StoreError,
     StoreErrorKind, StoreWrite, Upload, When,
 };
 use crate::layout::ObjectKey;
@@ -656,9 +656,9 @@ impl LocalStore {
 
 #[async_trait]
 impl StoreWrite for LocalStore {
-    async fn put(&self, key: &ObjectKey, bytes: Bytes, when: When) -> Result<Option<ETag>, StoreError> {
+    async fn put(&self, key: &ObjectKey, content: Content, when: When) -> Result<Option<ETag>, StoreError> {
         let wanted = key.clone();
-        self.blocking(self.object_url(key), move |store| store.write(&wanted, &bytes, when)).await
+        self.blocking(self.object_url(key), move |store| store.write(&wanted, &content.bytes, when)).await
     }
 
     async fn upload(&self, key: &ObjectKey) -> Result<Box<dyn Upload>, StoreError> {

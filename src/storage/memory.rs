@@ -4,7 +4,7 @@
 //! silently: each write makes a new etag.
 
 use super::{
-    BodyStream, ByteRange, Capabilities, Copied, Depth, ETag, Got, ListStream, Listed, ObjectId, Place, Store,
+    BodyStream, ByteRange, Capabilities, Content, Copied, Depth, ETag, Got, ListStream, Listed, ObjectId, Place, Store,
     StoreError, StoreErrorKind, StoreWrite, Upload, When,
 };
 use crate::layout::ObjectKey;
@@ -187,13 +187,13 @@ impl Store for MemoryStore {
 
 #[async_trait]
 impl StoreWrite for MemoryStore {
-    async fn put(&self, key: &ObjectKey, bytes: Bytes, when: When) -> Result<Option<ETag>, StoreError> {
+    async fn put(&self, key: &ObjectKey, content: Content, when: When) -> Result<Option<ETag>, StoreError> {
         let write = self.0.writes.fetch_add(1, Ordering::Relaxed);
         let mut objects = self.0.objects.write().unwrap_or_else(PoisonError::into_inner);
         if when.must_be_absent() && objects.contains_key(key.as_str()) {
             return Err(StoreError::new(StoreErrorKind::Exists, self.object_url(key), "the object exists already"));
         }
-        let object = Object { bytes, write, modified: None };
+        let object = Object { bytes: content.bytes, write, modified: None };
         let etag = object.id(key.as_str()).etag;
         objects.insert(key.as_str().into(), object);
         Ok(etag)

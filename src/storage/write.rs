@@ -9,6 +9,7 @@ use super::{ETag, ObjectId, Store, StoreError};
 use crate::layout::ObjectKey;
 use async_trait::async_trait;
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 use std::fmt;
 
 /// May what is there be replaced?
@@ -27,6 +28,32 @@ impl When {
     /// Is an object that is there an error?
     pub fn must_be_absent(self) -> bool {
         self != When::Always
+    }
+}
+
+/// The bytes of an object, with their SHA-256 where it is known already: no store computes it twice. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Content {
+    /// All of them.
+    pub bytes: Bytes,
+    known: Option<[u8; 32]>,
+}
+
+impl Content {
+    /// With what they were digested to on their way here.
+    pub fn digested(bytes: Bytes, sha256: [u8; 32]) -> Content {
+        Content { bytes, known: Some(sha256) }
+    }
+
+    /// Their SHA-256.
+    pub fn sha256(&self) -> [u8; 32] {
+        self.known.unwrap_or_else(|| Sha256::digest(&self.bytes).into())
+    }
+}
+
+impl<B: Into<Bytes>> From<B> for Content {
+    fn from(bytes: B) -> Content {
+        Content { bytes: bytes.into(), known: None }
     }
 }
 
@@ -54,7 +81,7 @@ pub struct Copied {
 #[async_trait]
 pub trait StoreWrite: Store {
     /// Write a whole object. [`super::StoreErrorKind::Exists`] when it must be absent and is not. Appears whole or not at all.
-    async fn put(&self, key: &ObjectKey, bytes: Bytes, when: When) -> Result<Option<ETag>, StoreError>;
+    async fn put(&self, key: &ObjectKey, content: Content, when: When) -> Result<Option<ETag>, StoreError>;
 
     /// Begin to write an object in parts. Nothing is seen of it before [`Upload::finish`].
     async fn upload(&self, key: &ObjectKey) -> Result<Box<dyn Upload>, StoreError>;

@@ -41,8 +41,10 @@ pub async fn check(store: &dyn StoreWrite) {
 /// The same for a store whose service makes slashes of backslashes (Azure): such a key is refused, never taken for another.
 pub async fn check_without_backslashes(store: &dyn StoreWrite) {
     for key in KEYS.iter().filter(|key| key.contains('\\')).map(|&key| ObjectKey::from(key)) {
-        let put =
-            store.put(&key, Bytes::from_static(b"x"), When::Always).await.expect_err("put of a name it cannot hold");
+        let put = store
+            .put(&key, Bytes::from_static(b"x").into(), When::Always)
+            .await
+            .expect_err("put of a name it cannot hold");
         let get = store.get(&key, ByteRange::ALL, None).await.expect_err("get of a name it cannot hold");
         let head = store.head(&key).await.expect_err("head of a name it cannot hold");
         assert_eq!([put.kind, get.kind, head.kind], [StoreErrorKind::Config; 3]);
@@ -96,7 +98,7 @@ async fn fill(store: &dyn StoreWrite, holds: impl Fn(&str) -> bool) -> BTreeMap<
     let objects: BTreeMap<_, _> = keys.map(|(number, &key)| (key, content(number))).collect();
     for (&key, bytes) in &objects {
         store
-            .put(&key.into(), bytes.clone(), When::Absent)
+            .put(&key.into(), bytes.clone().into(), When::Absent)
             .await
             .unwrap_or_else(|error| panic!("put {key}: {error:?}"));
     }
@@ -214,14 +216,18 @@ async fn reads(store: &dyn Store, objects: &BTreeMap<&str, Bytes>) {
 
 async fn versions(store: &dyn StoreWrite) {
     let key = ObjectKey::from("versions/one");
-    store.put(&key, Bytes::from_static(b"first"), When::Always).await.expect("put");
+    store.put(&key, Bytes::from_static(b"first").into(), When::Always).await.expect("put");
     let first = store.head(&key).await.expect("head").etag;
-    let error = store.put(&key, Bytes::from_static(b"again"), When::Absent).await.expect_err("put over what exists");
+    let error =
+        store.put(&key, Bytes::from_static(b"again").into(), When::Absent).await.expect_err("put over what exists");
     assert_eq!(error.kind, StoreErrorKind::Exists, "{error:?}");
     let got = store.get(&key, ByteRange::ALL, first.as_ref()).await.expect("get of the version that is there");
     assert_eq!(read(got).await, "first", "a refused put changed the object");
 
-    store.put(&key, Bytes::from_static(b"2nd"), When::Always).await.expect("put over what exists, when asked to");
+    store
+        .put(&key, Bytes::from_static(b"2nd").into(), When::Always)
+        .await
+        .expect("put over what exists, when asked to");
     let second = store.head(&key).await.expect("head").etag;
     assert_ne!(first, second, "two versions with one etag");
     for version in [first, Some(ETag::new("\"no such version\""))] {
@@ -272,7 +278,7 @@ async fn parts(store: &dyn StoreWrite) {
 async fn provider_copies(store: &dyn StoreWrite) {
     let Some(place) = store.place() else { return };
     let (from, to) = (ObjectKey::from("copy/a b+%"), ObjectKey::from("copy/to"));
-    store.put(&from, Bytes::from_static(b"content"), When::Absent).await.expect("put");
+    store.put(&from, Bytes::from_static(b"content").into(), When::Absent).await.expect("put");
     let source = store.head(&from).await.expect("head");
     let copied = store.copy_from(&place, &source, &to, When::Absent).await.expect("copy");
     let got = store.get(&to, ByteRange::ALL, None).await.expect("get a copy");
@@ -280,7 +286,7 @@ async fn provider_copies(store: &dyn StoreWrite) {
     assert_eq!(read(got).await, "content");
     let again = store.copy_from(&place, &source, &to, When::Absent).await.expect_err("copy over what exists");
     assert_eq!(again.kind, StoreErrorKind::Exists, "{again:?}");
-    store.put(&from, Bytes::from_static(b"another"), When::Always).await.expect("put");
+    store.put(&from, Bytes::from_static(b"another").into(), When::Always).await.expect("put");
     let other = ObjectKey::from("copy/other");
     let changed = store.copy_from(&place, &source, &other, When::Absent).await.expect_err("copy of an old version");
     assert_eq!(changed.kind, StoreErrorKind::Changed, "{changed:?}");
@@ -289,14 +295,14 @@ async fn provider_copies(store: &dyn StoreWrite) {
 
 async fn removes(store: &dyn StoreWrite) {
     let key = ObjectKey::from("remove/this/one");
-    store.put(&key, Bytes::from_static(b"x"), When::Absent).await.expect("put");
+    store.put(&key, Bytes::from_static(b"x").into(), When::Absent).await.expect("put");
     store.delete(&key).await.expect("delete");
     assert_eq!(store.head(&key).await.expect_err("it was removed").kind, StoreErrorKind::NoSuchObject);
     assert!(names(store, "remove/", Depth::All, None).await.is_empty());
     store.delete(&key).await.expect("delete what is not there");
     if store.capabilities().keeps_times {
         let time = jiff::Timestamp::from_second(1_400_000_000).expect("a time");
-        store.put(&key, Bytes::from_static(b"x"), When::Absent).await.expect("put");
+        store.put(&key, Bytes::from_static(b"x").into(), When::Absent).await.expect("put");
         let etag = store.set_modified(&key, time).await.expect("set the time");
         let object = store.head(&key).await.expect("head");
         assert_eq!((object.modified, object.etag), (Some(time), etag));
@@ -307,7 +313,7 @@ async fn pages(store: &dyn StoreWrite) {
     let keys: Vec<String> = (0..MANY).map(|number| format!("many/{}/{number:08}", number / 700)).collect();
     let puts = keys
         .iter()
-        .map(|key| async move { store.put(&key.as_str().into(), Bytes::from_static(b"x"), When::Always).await });
+        .map(|key| async move { store.put(&key.as_str().into(), Bytes::from_static(b"x").into(), When::Always).await });
     futures::stream::iter(puts).buffer_unordered(32).try_collect::<Vec<_>>().await.expect("many puts");
     assert!(names(store, "many/", Depth::All, None).await == keys, "{MANY} keys over several pages");
     assert_eq!(names(store, "many/", Depth::Level, None).await, ["many/0/", "many/1/"]);

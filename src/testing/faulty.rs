@@ -9,8 +9,8 @@
 use crate::layout::ObjectKey;
 use crate::storage::retry::RetryPolicy;
 use crate::storage::{
-    BodyStream, ByteRange, Capabilities, Copied, Depth, ETag, Got, ListStream, ObjectId, Place, Store, StoreError,
-    StoreErrorKind, StoreWrite, Upload, When,
+    BodyStream, ByteRange, Capabilities, Content, Copied, Depth, ETag, Got, ListStream, ObjectId, Place, Store,
+    StoreError, StoreErrorKind, StoreWrite, Upload, When,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -406,8 +406,8 @@ impl Store for FaultyWriter {
 
 #[async_trait]
 impl StoreWrite for FaultyWriter {
-    async fn put(&self, key: &ObjectKey, bytes: Bytes, when: When) -> Result<Option<ETag>, StoreError> {
-        self.wrong(key, self.inner.put(key, bytes, when)).await
+    async fn put(&self, key: &ObjectKey, content: Content, when: When) -> Result<Option<ETag>, StoreError> {
+        self.wrong(key, self.inner.put(key, content, when)).await
     }
 
     async fn upload(&self, key: &ObjectKey) -> Result<Box<dyn Upload>, StoreError> {

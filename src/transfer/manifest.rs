@@ -16,7 +16,7 @@
 use super::{Digest, Hex32};
 use crate::error::{Answer, Code, Error};
 use crate::layout::{OWN, ObjectKey};
-use crate::storage::{ByteRange, Depth, ETag, Listed, ObjectId, Store, StoreErrorKind, StoreWrite, When};
+use crate::storage::{ByteRange, Content, Depth, ETag, Listed, ObjectId, Store, StoreErrorKind, StoreWrite, When};
 use futures::TryStreamExt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -268,9 +268,9 @@ impl Manifest {
 
     /// Write one document. One that somebody else wrote meanwhile stays.
     async fn put(&mut self, destination: &dyn StoreWrite, mut key: ObjectKey, bytes: Vec<u8>) -> Answer<()> {
-        let bytes = bytes::Bytes::from(bytes);
+        let content = Content::from(bytes);
         loop {
-            match destination.put(&key, bytes.clone(), When::Absent).await {
+            match destination.put(&key, content.clone(), When::Absent).await {
                 Ok(_) => return Ok(()),
                 Err(error) if error.kind == StoreErrorKind::Exists => {
                     let entries = self.documents.remove(&key).unwrap_or(0);

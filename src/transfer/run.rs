@@ -12,7 +12,7 @@ use super::{Digest, Digester};
 use crate::error::{Answer, Code, Error};
 use crate::layout::ObjectKey;
 use crate::storage::{
-    ByteRange, ETag, Got, ObjectId, Place, Store, StoreError, StoreErrorKind, StoreWrite, Upload, When,
+    ByteRange, Content, ETag, Got, ObjectId, Place, Store, StoreError, StoreErrorKind, StoreWrite, Upload, When,
 };
 use bytes::{Bytes, BytesMut};
 use futures::stream::FuturesUnordered;
@@ -263,7 +263,8 @@ impl Copier {
         let written = if object.size <= inner.limits.part {
             let _held = self.hold(object.size).await;
             let bytes = self.part(&mut got, object.size, &mut digester).await?;
-            inner.destination.put(&object.key, bytes, when).await.inspect(|_| (inner.advance)(object.size))
+            let content = Content::digested(bytes, digester.clone().finish().sha256.0);
+            inner.destination.put(&object.key, content, when).await.inspect(|_| (inner.advance)(object.size))
         } else {
             self.parts(object, &mut got, &mut digester, when).await?
         };

@@ -164,7 +164,7 @@ impl Run<'_> {
     async fn expect_quiet(&self, occupants: &[ObjectId]) -> Answer<()> {
         let destination = &*self.ends.destination;
         let probe = ObjectKey::from(format!("{OWN}clock"));
-        destination.put(&probe, bytes::Bytes::new(), When::Always).await?;
+        destination.put(&probe, bytes::Bytes::new().into(), When::Always).await?;
         let clock = destination.head(&probe).await?.modified;
         destination.delete(&probe).await?;
         let clock = clock.unwrap_or_else(Timestamp::now);

@@ -7,7 +7,7 @@
 use super::{AzureStore, Client, header};
 use crate::layout::ObjectKey;
 use crate::storage::{
-    Copied, ETag, ObjectId, Place, Store, StoreError, StoreErrorKind, StoreWrite, Upload, When, remote,
+    Content, Copied, ETag, ObjectId, Place, Store, StoreError, StoreErrorKind, StoreWrite, Upload, When, remote,
 };
 use async_trait::async_trait;
 use azure_core::error::ErrorKind;
@@ -88,7 +88,7 @@ impl AzureStore {
 
 #[async_trait]
 impl StoreWrite for AzureStore {
-    async fn put(&self, key: &ObjectKey, bytes: Bytes, when: When) -> Result<Option<ETag>, StoreError> {
+    async fn put(&self, key: &ObjectKey, content: Content, when: When) -> Result<Option<ETag>, StoreError> {
         let url = self.object_url(key);
         let client = self.made("PUT", key, Client::blocks)?;
         let mut options = BlockBlobClientUploadOptions {
@@ -99,7 +99,7 @@ impl StoreWrite for AzureStore {
         if when.must_be_absent() {
             options = options.if_not_exists();
         }
-        match client.upload(bytes.into(), Some(options)).await {
+        match client.upload(content.bytes.into(), Some(options)).await {
             Ok(put) => match put.etag {
                 Some(etag) => Ok(Some(remote::normalise(etag.as_ref()))),
                 None => Self::etag("PUT", &url, &Headers::new()),

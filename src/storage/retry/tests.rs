@@ -403,7 +403,7 @@ async fn a_put_whose_answer_was_lost() {
     let faulty = FaultyWriter::new(memory.clone(), 0, StoreErrorKind::Unreachable, Moment::After);
     let store = RetryingWrite::new(Arc::new(faulty.clone()), RetryPolicy::default(), Arc::default());
     let key = ObjectKey::from("object");
-    let etag = store.put(&key, Bytes::from_static(b"ours"), When::Absent).await.unwrap();
+    let etag = store.put(&key, Bytes::from_static(b"ours").into(), When::Absent).await.unwrap();
     assert_eq!(faulty.writes(), 2);
     assert_eq!(memory.head(&key).await.unwrap().etag, etag);
 
@@ -412,7 +412,7 @@ async fn a_put_whose_answer_was_lost() {
         memory.insert("object", other);
         let faulty = FaultyWriter::new(memory.clone(), 0, StoreErrorKind::Unreachable, Moment::Before);
         let store = RetryingWrite::new(Arc::new(faulty), RetryPolicy::default(), Arc::default());
-        let error = store.put(&key, Bytes::from_static(b"ours"), When::Absent).await.unwrap_err();
+        let error = store.put(&key, Bytes::from_static(b"ours").into(), When::Absent).await.unwrap_err();
         assert_eq!(error.kind, StoreErrorKind::Exists, "{other}: {error:?}");
     }
 }

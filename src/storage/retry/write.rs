@@ -10,8 +10,8 @@ use super::{Core, RetryPolicy, Retrying};
 use crate::layout::ObjectKey;
 use crate::storage::retry::Counters;
 use crate::storage::{
-    ByteRange, Capabilities, Copied, Depth, ETag, Got, ListStream, ObjectId, Place, Store, StoreError, StoreErrorKind,
-    StoreWrite, Upload, When,
+    ByteRange, Capabilities, Content, Copied, Depth, ETag, Got, ListStream, ObjectId, Place, Store, StoreError,
+    StoreErrorKind, StoreWrite, Upload, When,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -123,13 +123,13 @@ impl Store for RetryingWrite {
 
 #[async_trait]
 impl StoreWrite for RetryingWrite {
-    async fn put(&self, key: &ObjectKey, bytes: Bytes, when: When) -> Result<Option<ETag>, StoreError> {
+    async fn put(&self, key: &ObjectKey, content: Content, when: When) -> Result<Option<ETag>, StoreError> {
         let url = || self.inner.object_url(key);
-        let request = || self.inner.put(key, bytes.clone(), when);
-        match Self::attempt(&self.read.0, bytes.len() as u64, url, request).await {
+        let request = || self.inner.put(key, content.clone(), when);
+        match Self::attempt(&self.read.0, content.bytes.len() as u64, url, request).await {
             Err(Failed { error, lost: true }) if error.kind == StoreErrorKind::Exists => {
                 // By the try whose answer was lost?
-                self.holds(key, bytes).await?.ok_or(error)
+                self.holds(key, content.bytes).await?.ok_or(error)
             }
             answer => Ok(answer?),
         }

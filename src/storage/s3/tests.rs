@@ -10,7 +10,7 @@ use crate::testing::http::{Reply, Request, Server};
 use crate::testing::s3::{BUCKET, FakeS3};
 use futures::TryStreamExt;
 
-fn store(server: &Server, prefix: &str) -> S3Store {
+pub(super) fn store(server: &Server, prefix: &str) -> S3Store {
     S3Store::new(BUCKET, prefix, FakeS3::settings(&server.url()), Arc::default())
 }
 

@@ -1,25 +1,28 @@
 //! Writing to S3: puts, uploads in parts, copies that the server makes.
 //!
-//! In: bytes with a key, or the place of another object. Out: the version that is there now. Never: sends bytes without their
-//! MD5, which every kin of S3 checks; replaces what must be absent (see [`When`]).
+//! In: bytes with a key, or the place of another object. Out: the version that is there now. Never: sends bytes whose
+//! SHA-256 is not signed for, which every kin of S3 checks them against; replaces what must be absent (see [`When`]).
 //!
-//! The MD5 is among the headers that are signed, so the bytes need no signature of their own: that would be a second SHA-256
-//! over all of them. A copy asks for no checksum: a server that has none would read, and some write, every byte for it.
+//! A copy has that SHA-256 already, so it costs nothing; an MD5 beside it would cost more than all else together. A copy that
+//! the server makes asks for no checksum: a server that has none would read, and some write, every byte for it.
 //! Source: Amazon S3 API reference (PutObject, CreateMultipartUpload and its kin, CopyObject, UploadPartCopy, CreateBucket).
 
 use super::{S3Store, Watch};
 use crate::layout::ObjectKey;
 use crate::storage::{
-    Copied, ETag, ObjectId, Place, Store, StoreError, StoreErrorKind, StoreWrite, Upload, When, remote,
+    Content, Copied, ETag, ObjectId, Place, Store, StoreError, StoreErrorKind, StoreWrite, Upload, When, remote,
 };
 use async_trait::async_trait;
+use aws_runtime::auth::PayloadSigningOverride;
 use aws_sdk_s3::Client;
+use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
+use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{BucketLocationConstraint, CompletedMultipartUpload, CompletedPart, CreateBucketConfiguration};
+use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_types::base64;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use md5::{Digest, Md5};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -44,8 +47,30 @@ impl Default for Copies {
     }
 }
 
-fn md5(bytes: &[u8]) -> String {
-    base64::encode(Md5::digest(bytes))
+/// Bytes are signed for by this digest of theirs; the SDK would compute another.
+#[derive(Debug, Clone)]
+struct SignedFor(String);
+
+impl SignedFor {
+    fn these(content: &Content) -> SignedFor {
+        SignedFor(content.sha256().iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+}
+
+impl Intercept for SignedFor {
+    fn name(&self) -> &'static str {
+        "SignedFor"
+    }
+
+    fn modify_before_signing(
+        &self,
+        _: &mut BeforeTransmitInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        config.interceptor_state().store_put(PayloadSigningOverride::Precomputed(self.0.clone()));
+        Ok(())
+    }
 }
 
 /// A key in the form of `x-amz-copy-source`.
@@ -140,21 +165,20 @@ impl S3Store {
 
 #[async_trait]
 impl StoreWrite for S3Store {
-    async fn put(&self, key: &ObjectKey, bytes: Bytes, when: When) -> Result<Option<ETag>, StoreError> {
+    async fn put(&self, key: &ObjectKey, content: Content, when: When) -> Result<Option<ETag>, StoreError> {
         let url = self.object_url(key);
         self.expect_absent("PUT", key, when).await?;
-        let md5 = md5(&bytes);
+        let signed = SignedFor::these(&content);
         let request = |client: Client, watch: Watch| {
             client
                 .put_object()
                 .bucket(&self.0.bucket)
                 .key(self.full(key.as_str()))
                 .set_if_none_match(when.must_be_absent().then(|| "*".into()))
-                .content_md5(&md5)
-                .body(ByteStream::from(bytes.clone()))
+                .body(ByteStream::from(content.bytes.clone()))
                 .set_request_payer(self.payer())
                 .customize()
-                .disable_payload_signing()
+                .interceptor(signed.clone())
                 .interceptor(watch)
                 .send()
         };
@@ -342,7 +366,8 @@ impl Parts {
 impl Upload for Parts {
     async fn part(&self, number: u32, _: u64, bytes: Bytes) -> Result<(), StoreError> {
         let (store, number) = (&self.store, self.number(number)?);
-        let (url, md5) = (store.object_url(&self.key), md5(&bytes));
+        let (url, content) = (store.object_url(&self.key), Content::from(bytes));
+        let signed = SignedFor::these(&content);
         let request = |client: Client, watch: Watch| {
             client
                 .upload_part()
@@ -350,11 +375,10 @@ impl Upload for Parts {
                 .key(store.full(self.key.as_str()))
                 .upload_id(&self.id)
                 .part_number(number)
-                .content_md5(&md5)
-                .body(ByteStream::from(bytes.clone()))
+                .body(ByteStream::from(content.bytes.clone()))
                 .set_request_payer(store.payer())
                 .customize()
-                .disable_payload_signing()
+                .interceptor(signed.clone())
                 .interceptor(watch)
                 .send()
         };
@@ -413,6 +437,31 @@ impl Upload for Parts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::s3::tests::store;
+    use crate::testing::http::{Reply, Server};
+
+    /// The server checks the bytes against the digest that is signed for: theirs, and the one that is known already, unasked.
+    #[tokio::test]
+    async fn bytes_are_signed_for_by_their_digest() {
+        let server = Server::start(|request, _| match request.method.as_str() {
+            "POST" => {
+                let body = "<InitiateMultipartUploadResult><UploadId>id</UploadId></InitiateMultipartUploadResult>";
+                Reply::new(200, body)
+            }
+            _ => Reply::new(200, "").header("ETag", "\"e\""),
+        })
+        .await;
+        let store = store(&server, "");
+        store.put(&"key".into(), "abc".into(), When::Always).await.expect("put");
+        store.put(&"key".into(), Content::digested("abc".into(), [0xa5; 32]), When::Always).await.expect("put");
+        let upload = store.upload(&"key".into()).await.expect("an upload");
+        upload.part(1, 0, "abc".into()).await.expect("a part");
+        let digests = server.requests().into_iter().filter(|request| request.method == "PUT");
+        let digests = digests.map(|request| request.header("x-amz-content-sha256").map(str::to_owned));
+        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        let known = "a5".repeat(32);
+        assert_eq!(digests.collect::<Vec<_>>(), [abc, &known, abc].map(|digest| Some(digest.to_owned())));
+    }
 
     #[test]
     fn a_source_is_escaped() {

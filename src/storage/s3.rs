@@ -40,6 +40,7 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use std::fmt;
 use std::future::Future;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::OnceCell;
 
@@ -58,6 +59,8 @@ struct Inner {
     /// Where the bucket said that it is.
     region: Mutex<Option<String>>,
     copies: write::Copies,
+    /// A put was refused whose bytes are not what another store's ETag says: its ETags are no MD5s.
+    doubts_md5: AtomicBool,
 }
 
 impl fmt::Debug for S3Store {
@@ -153,7 +156,16 @@ impl S3Store {
         copies: write::Copies,
     ) -> Self {
         let (client, region) = (Mutex::default(), Mutex::default());
-        S3Store(Arc::new(Inner { bucket, prefix, settings, counters, client, region, copies }))
+        S3Store(Arc::new(Inner {
+            bucket,
+            prefix,
+            settings,
+            counters,
+            client,
+            region,
+            copies,
+            doubts_md5: AtomicBool::new(false),
+        }))
     }
 
     /// The same, which has the server copy what is larger than `largest` in parts of `part` bytes (5 MiB or more): for tests,

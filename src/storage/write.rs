@@ -31,29 +31,41 @@ impl When {
     }
 }
 
-/// The bytes of an object, with their SHA-256 where it is known already: no store computes it twice. Cheap to clone.
+/// The bytes of an object, with the digests of them that are known already: no store computes them again. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Content {
     /// All of them.
     pub bytes: Bytes,
-    known: Option<[u8; 32]>,
+    sha256: Option<[u8; 32]>,
+    md5: Option<[u8; 16]>,
 }
 
 impl Content {
     /// With what they were digested to on their way here.
     pub fn digested(bytes: Bytes, sha256: [u8; 32]) -> Content {
-        Content { bytes, known: Some(sha256) }
+        Content { bytes, sha256: Some(sha256), md5: None }
+    }
+
+    /// The MD5 that somebody else gives for them, who may mean something else by it.
+    #[must_use]
+    pub fn said_to_be(self, md5: Option<[u8; 16]>) -> Content {
+        Content { md5, ..self }
+    }
+
+    /// What they are said to be.
+    pub fn said_md5(&self) -> Option<[u8; 16]> {
+        self.md5
     }
 
     /// Their SHA-256.
     pub fn sha256(&self) -> [u8; 32] {
-        self.known.unwrap_or_else(|| Sha256::digest(&self.bytes).into())
+        self.sha256.unwrap_or_else(|| Sha256::digest(&self.bytes).into())
     }
 }
 
 impl<B: Into<Bytes>> From<B> for Content {
     fn from(bytes: B) -> Content {
-        Content { bytes: bytes.into(), known: None }
+        Content { bytes: bytes.into(), sha256: None, md5: None }
     }
 }
 

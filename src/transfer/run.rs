@@ -7,6 +7,7 @@
 //! Where the provider can copy, no byte comes through here. Else the bytes are read once, digested as they pass, and sent as
 //! they come: reading and sending go on at the same time.
 
+use super::compare::md5;
 use super::manifest::{Entry, How};
 use super::{Digest, Digester};
 use crate::error::{Answer, Code, Error};
@@ -264,6 +265,8 @@ impl Copier {
             let _held = self.hold(object.size).await;
             let bytes = self.part(&mut got, object.size, &mut digester).await?;
             let content = Content::digested(bytes, digester.clone().finish().sha256.0);
+            let content = content
+                .said_to_be(md5(object).and_then(|md5| u128::from_str_radix(md5, 16).ok()).map(u128::to_be_bytes));
             inner.destination.put(&object.key, content, when).await.inspect(|_| (inner.advance)(object.size))
         } else {
             self.parts(object, &mut got, &mut digester, when).await?

@@ -1,9 +1,10 @@
 //! Writing to S3: puts, uploads in parts, copies that the server makes.
 //!
-//! In: bytes with a key, or the place of another object. Out: the version that is there now. Never: sends bytes whose
-//! SHA-256 is not signed for, which every kin of S3 checks them against; replaces what must be absent (see [`When`]).
+//! In: bytes with a key, or the place of another object. Out: the version that is there now. Never: sends bytes without a
+//! digest of them that is signed, which every kin of S3 checks them against; replaces what must be absent (see [`When`]).
 //!
-//! A copy has that SHA-256 already, so it costs nothing; an MD5 beside it would cost more than all else together. A copy that
+//! That is the MD5 that the source gives as its ETag, where it does; else their SHA-256, which a copy has already. To compute
+//! an MD5 would cost more than all else together. A copy that
 //! the server makes asks for no checksum: a server that has none would read, and some write, every byte for it.
 //! Source: Amazon S3 API reference (PutObject, CreateMultipartUpload and its kin, CopyObject, UploadPartCopy, CreateBucket).
 
@@ -24,6 +25,7 @@ use aws_smithy_types::base64;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -47,19 +49,31 @@ impl Default for Copies {
     }
 }
 
-/// Bytes are signed for by this digest of theirs; the SDK would compute another.
+/// How the server can tell that the bytes which arrive are those that were sent. Signed either way.
 #[derive(Debug, Clone)]
-struct SignedFor(String);
+struct Vouched {
+    /// Compared by the server with the one that it computes for its ETag.
+    md5: Option<String>,
+    signing: PayloadSigningOverride,
+}
 
-impl SignedFor {
-    fn these(content: &Content) -> SignedFor {
-        SignedFor(content.sha256().iter().map(|byte| format!("{byte:02x}")).collect())
+impl Vouched {
+    /// By our own digest; the SDK would compute another.
+    fn by_us(content: &Content) -> Vouched {
+        let sha256 = content.sha256().iter().map(|byte| format!("{byte:02x}")).collect();
+        Vouched { md5: None, signing: PayloadSigningOverride::Precomputed(sha256) }
+    }
+
+    /// By what the source says of them: costs nobody anything, and holds from its disk to the server's.
+    fn by_source(content: &Content) -> Option<Vouched> {
+        let md5 = Some(base64::encode(content.said_md5()?));
+        Some(Vouched { md5, signing: PayloadSigningOverride::unsigned_payload() })
     }
 }
 
-impl Intercept for SignedFor {
+impl Intercept for Vouched {
     fn name(&self) -> &'static str {
-        "SignedFor"
+        "Vouched"
     }
 
     fn modify_before_signing(
@@ -68,7 +82,7 @@ impl Intercept for SignedFor {
         _: &RuntimeComponents,
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        config.interceptor_state().store_put(PayloadSigningOverride::Precomputed(self.0.clone()));
+        config.interceptor_state().store_put(self.signing.clone());
         Ok(())
     }
 }
@@ -113,6 +127,36 @@ impl S3Store {
     fn not_s3(verb: &str, url: &str, status: u16, what: &str) -> StoreError {
         let what = format!("{verb} answered with {status} and no {what}: this is not S3");
         StoreError::new(StoreErrorKind::Failed, url, what)
+    }
+
+    /// One request.
+    async fn put_vouched(
+        &self,
+        key: &ObjectKey,
+        url: &str,
+        content: &Content,
+        when: When,
+        vouched: &Vouched,
+    ) -> Result<Option<ETag>, super::Failure> {
+        let request = |client: Client, watch: Watch| {
+            client
+                .put_object()
+                .bucket(&self.0.bucket)
+                .key(self.full(key.as_str()))
+                .set_if_none_match(when.must_be_absent().then(|| "*".into()))
+                .set_content_md5(vouched.md5.clone())
+                .body(ByteStream::from(content.bytes.clone()))
+                .set_request_payer(self.payer())
+                .customize()
+                .interceptor(vouched.clone())
+                .interceptor(watch)
+                .send()
+        };
+        let (output, seen) = self.ask("PUT", url, request).await?;
+        match output.e_tag() {
+            Some(etag) if seen.status == 200 => Ok(Some(remote::normalise(etag))),
+            _ => Err(Self::not_s3("PUT", url, seen.status, "ETag").into()),
+        }
     }
 
     async fn begin(&self, key: &ObjectKey) -> Result<Parts, StoreError> {
@@ -168,27 +212,16 @@ impl StoreWrite for S3Store {
     async fn put(&self, key: &ObjectKey, content: Content, when: When) -> Result<Option<ETag>, StoreError> {
         let url = self.object_url(key);
         self.expect_absent("PUT", key, when).await?;
-        let signed = SignedFor::these(&content);
-        let request = |client: Client, watch: Watch| {
-            client
-                .put_object()
-                .bucket(&self.0.bucket)
-                .key(self.full(key.as_str()))
-                .set_if_none_match(when.must_be_absent().then(|| "*".into()))
-                .body(ByteStream::from(content.bytes.clone()))
-                .set_request_payer(self.payer())
-                .customize()
-                .interceptor(signed.clone())
-                .interceptor(watch)
-                .send()
-        };
-        match self.ask("PUT", &url, request).await {
-            Ok((output, seen)) => match output.e_tag() {
-                Some(etag) if seen.status == 200 => Ok(Some(remote::normalise(etag))),
-                _ => Err(Self::not_s3("PUT", &url, seen.status, "ETag")),
-            },
-            Err(failure) => Err(Self::judged("PUT", &url, when, failure)),
+        let doubts = &self.0.doubts_md5;
+        if let Some(vouched) = Vouched::by_source(&content).filter(|_| !doubts.load(Ordering::Relaxed)) {
+            match self.put_vouched(key, &url, &content, when, &vouched).await {
+                // No MD5, then (that of an encrypted object is none); or what will be said again.
+                Err(failure) if failure.status == 400 => doubts.store(true, Ordering::Relaxed),
+                answer => return answer.map_err(|failure| Self::judged("PUT", &url, when, failure)),
+            }
         }
+        let answer = self.put_vouched(key, &url, &content, when, &Vouched::by_us(&content)).await;
+        answer.map_err(|failure| Self::judged("PUT", &url, when, failure))
     }
 
     async fn upload(&self, key: &ObjectKey) -> Result<Box<dyn Upload>, StoreError> {
@@ -367,7 +400,7 @@ impl Upload for Parts {
     async fn part(&self, number: u32, _: u64, bytes: Bytes) -> Result<(), StoreError> {
         let (store, number) = (&self.store, self.number(number)?);
         let (url, content) = (store.object_url(&self.key), Content::from(bytes));
-        let signed = SignedFor::these(&content);
+        let vouched = Vouched::by_us(&content);
         let request = |client: Client, watch: Watch| {
             client
                 .upload_part()
@@ -378,7 +411,7 @@ impl Upload for Parts {
                 .body(ByteStream::from(content.bytes.clone()))
                 .set_request_payer(store.payer())
                 .customize()
-                .interceptor(signed.clone())
+                .interceptor(vouched.clone())
                 .interceptor(watch)
                 .send()
         };
@@ -440,6 +473,19 @@ mod tests {
     use crate::storage::s3::tests::store;
     use crate::testing::http::{Reply, Server};
 
+    const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+    /// What vouches for the bytes of each PUT: MD5 and SHA-256.
+    fn vouched(server: &Server) -> Vec<(Option<String>, Option<String>)> {
+        let puts = server.requests().into_iter().filter(|request| request.method == "PUT");
+        puts.map(|put| ["content-md5", "x-amz-content-sha256"].map(|name| put.header(name).map(str::to_owned)).into())
+            .collect()
+    }
+
+    fn said(md5: Option<&str>, sha256: &str) -> (Option<String>, Option<String>) {
+        (md5.map(str::to_owned), Some(sha256.to_owned()))
+    }
+
     /// The server checks the bytes against the digest that is signed for: theirs, and the one that is known already, unasked.
     #[tokio::test]
     async fn bytes_are_signed_for_by_their_digest() {
@@ -456,11 +502,31 @@ mod tests {
         store.put(&"key".into(), Content::digested("abc".into(), [0xa5; 32]), When::Always).await.expect("put");
         let upload = store.upload(&"key".into()).await.expect("an upload");
         upload.part(1, 0, "abc".into()).await.expect("a part");
-        let digests = server.requests().into_iter().filter(|request| request.method == "PUT");
-        let digests = digests.map(|request| request.header("x-amz-content-sha256").map(str::to_owned));
-        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        let known = "a5".repeat(32);
-        assert_eq!(digests.collect::<Vec<_>>(), [abc, &known, abc].map(|digest| Some(digest.to_owned())));
+        assert_eq!(vouched(&server), [said(None, ABC), said(None, &"a5".repeat(32)), said(None, ABC)]);
+    }
+
+    /// What the source says of the bytes goes along, until it turns out to be something else.
+    #[tokio::test]
+    async fn the_sources_md5_vouches_while_it_is_one() {
+        let right = base64::encode(0x9001_5098_3cd2_4fb0_d696_3f7d_28e1_7f72_u128.to_be_bytes());
+        let known = right.clone();
+        let server = Server::start(move |request, _| match request.header("content-md5") {
+            Some(md5) if md5 != known => Reply::s3_error(400, "BadDigest"),
+            _ => Reply::new(200, "").header("ETag", "\"e\""),
+        })
+        .await;
+        let store = store(&server, "");
+        let put = async |md5: &str| {
+            let md5 = base64::decode(md5).expect("an MD5").try_into().ok();
+            store.put(&"key".into(), Content::from("abc").said_to_be(md5), When::Always).await.expect("put")
+        };
+        let wrong = base64::encode([0xee; 16]);
+        put(&right).await;
+        put(&wrong).await;
+        put(&right).await;
+        let unsigned = "UNSIGNED-PAYLOAD";
+        let wanted = [said(Some(&right), unsigned), said(Some(&wrong), unsigned), said(None, ABC), said(None, ABC)];
+        assert_eq!(vouched(&server), wanted);
     }
 
     #[test]

@@ -1,10 +1,14 @@
 //! `copy-verify` end to end: real archives, copied by `copy`, whole and then damaged; certificates that other tools check.
 //!
-//! In: the archive of this repository, Garage, jq. Out: verdicts. Never: a clock in an expectation.
+//! In: the archive of this repository, a larger one, Garage, Azurite, jq. Out: verdicts. Never: a clock in an expectation; takes
+//! the copy's own word for a digest.
 
+use crate::support::azurite::CONTAINER;
 use crate::support::garage::BUCKET;
 use crate::support::{Scratch, archive, need, or_skip, require, stderr, stdout, succeed, wal_r};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -190,4 +194,139 @@ fn in_garage() {
     let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert!(kinds(&report).contains(&"critical bytes".to_owned()), "{report}");
     assert_eq!(garage.list(&to), before);
+}
+
+/// What a certificate says, and whether its seal is that of its text.
+#[track_caller]
+fn sealed(file: &Path) -> Value {
+    let certificate: Value = serde_json::from_slice(&fs::read(file).expect("a certificate")).expect("JSON");
+    let mut rest = certificate.clone();
+    rest.as_object_mut().expect("members").remove("seal");
+    rest.sort_all_objects();
+    assert_eq!(certificate["seal"], sha256(format!("{rest}\n").as_bytes()));
+    certificate
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Every file below a folder, by its key.
+fn files(root: &Path) -> BTreeMap<String, Vec<u8>> {
+    let (mut open, mut found) = (vec![root.to_path_buf()], BTreeMap::new());
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            match path.is_dir() {
+                true => open.push(path),
+                false => {
+                    let key = path.strip_prefix(root).expect("below").display().to_string();
+                    found.insert(key, fs::read(&path).expect("an object"));
+                }
+            }
+        }
+    }
+    found
+}
+
+/// A copy from S3 in Azure, all digests: equal with the same recovery points; then one byte, then one blob, and no certificate
+/// says so any more. `damages`: how many of them are tried.
+fn in_another_cloud(archive: &Path, system: &str, damages: usize) -> Result<(), need::Missing> {
+    let (garage, azurite) = (need::garage()?, need::azurite()?);
+    let scratch = Scratch::new();
+    let source = garage.upload(archive, &garage.prefix("clouds"));
+    let prefix = azurite.prefix("clouds");
+    let copy = format!("azure://{CONTAINER}/{prefix}");
+    let environment: Vec<(&str, String)> = garage.environment().into_iter().chain(azurite.environment()).collect();
+    let (certificate, list) = (scratch.join("certificate.json"), scratch.join("digests"));
+    let run = |arguments: &[&str]| {
+        let mut command = wal_r();
+        command.args(arguments).args(["-q", "--mirror", "--from", &source, "--to", &copy]);
+        command.envs(environment.iter().map(|(name, value)| (*name, value))).output().expect("the program runs")
+    };
+    let call = |arguments: &[&str], code: i32| {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(code), "{}{}", stdout(&output), stderr(&output));
+        output
+    };
+    // The page, and what is signed off.
+    let verify = |arguments: &[&str], code: i32| {
+        let _ = fs::remove_file(&certificate);
+        let (file, digests) = (certificate.to_str().expect("UTF-8"), list.to_str().expect("UTF-8"));
+        let all = ["copy-verify", "--digests", "all", "--certificate", file, "--digest-list", digests];
+        let before = azurite.listing(&prefix);
+        let output = call(&[&all, arguments].concat(), code);
+        assert_eq!(azurite.listing(&prefix), before, "it only reads");
+        (stdout(&output), sealed(&certificate))
+    };
+    call(&["copy"], 0);
+    let whole = files(archive);
+    let of_copy: String =
+        whole.iter().map(|(key, bytes)| format!("{}  {}  {key}\n", sha256(bytes), bytes.len())).collect();
+    let mut of_copy: Vec<&str> = of_copy.lines().collect();
+    of_copy.sort_unstable();
+
+    for (arguments, by_manifest) in [(&[][..], whole.len()), (&["--read-both"], 0)] {
+        let (page, signed) = verify(arguments, 0);
+        assert!(page.starts_with("SAME  both can recover the same points\n"), "{page}");
+        assert_eq!((&signed["equal"], &signed["verdict"]), (&true.into(), &"ok".into()), "{signed}");
+        assert_eq!((&signed["system"], &signed["latest"]["same"]), (&system.into(), &true.into()), "{signed}");
+        assert_eq!((&signed["from"], &signed["to"]), (&format!("{source}/").into(), &format!("{copy}/").into()));
+        assert_eq!(signed["digests"]["read"]["objects"], whole.len(), "{signed}");
+        assert_eq!(signed["digests"]["source_by_manifest"]["objects"], by_manifest, "{signed}");
+        let windows = signed["windows"].as_array().expect("windows");
+        let same = |row: &Value| row["same"] == true && row["source"] == row["destination"];
+        assert!(windows.len() >= 2 && windows.iter().all(same), "{windows:?}");
+        assert!(windows.iter().all(|row| row["destination"]["proven"] == true), "{windows:?}");
+        let text = fs::read_to_string(&list).expect("a list");
+        assert_eq!(text.lines().collect::<Vec<_>>(), of_copy);
+        assert_eq!(signed["digests"]["sha256"], sha256(text.as_bytes()));
+    }
+
+    let ends = |end: &str| whole.keys().find(|key| key.ends_with(end)).expect("an object").clone();
+    let segment = |key: &&String| key.len() == SEGMENT.len() && key.starts_with("wal_005/00000002");
+    let segment = whole.keys().find(segment).expect("a segment of timeline 2").clone();
+    let part = ends("part_00000000.tar.lzo");
+    let sentinel = ends("_backup_stop_sentinel.json");
+    let all = [(&segment, "bytes"), (&part, "bytes"), (&segment, "missing"), (&sentinel, "missing")];
+    for (key, kind) in all.into_iter().take(damages) {
+        let (bytes, blob) = (&whole[key], format!("{prefix}/{key}"));
+        if kind == "bytes" {
+            let mut other = bytes.clone();
+            other[bytes.len() / 2] ^= 1;
+            azurite.put(&blob, other);
+        } else {
+            azurite.delete(&blob);
+        }
+        let (page, signed) = verify(&[], 2);
+        assert!(page.starts_with("DIFFERENT  do not rely on the copy\n") && page.contains(key.as_str()), "{page}");
+        assert_eq!((&signed["equal"], &signed["verdict"]), (&false.into(), &"critical".into()), "{signed}");
+        assert!(signed["claim"].as_str().expect("a claim").ends_with("Nothing is claimed."), "{}", signed["claim"]);
+        // It says which object, and calls no other one wrong.
+        let differences = signed["differences"].as_array().expect("differences").iter();
+        let told: Vec<_> = differences.filter(|one| one["kind"] == "bytes" || one["kind"] == "missing").collect();
+        let [one] = told[..] else { panic!("{told:?}") };
+        assert_eq!((&one["kind"], &one["severity"]), (&kind.into(), &"critical".into()), "{one}");
+        assert_eq!((&one["count"], &one["objects"]), (&1.into(), &vec![key.as_str()].into()), "{one}");
+        if key != &sentinel {
+            azurite.put(&blob, bytes.clone());
+        }
+    }
+    // The next copy brings what is missing, in its place among the sentinels: as good as it was.
+    call(&["copy"], 0);
+    let (_, signed) = verify(&["--read-both"], 0);
+    assert_eq!((&signed["equal"], &signed["verdict"]), (&true.into(), &"ok".into()), "{signed}");
+    Ok(())
+}
+
+#[test]
+fn a_copy_in_another_cloud() {
+    let (bundled, facts) = archive::bundled();
+    or_skip!(in_another_cloud(&bundled, facts.get("system_identifier"), 4));
+}
+
+#[test]
+fn a_larger_copy_in_another_cloud() {
+    let (larger, facts) = archive::shared(&require!(shared_archive));
+    or_skip!(in_another_cloud(&larger, facts.get("system_identifier"), 1));
 }

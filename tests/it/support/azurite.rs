@@ -149,6 +149,25 @@ impl Azurite {
         self.put_all(vec![(key.to_owned(), bytes)]);
     }
 
+    /// Delete one blob of [`CONTAINER`].
+    pub fn delete(&self, key: &str) {
+        let url = format!("{}/{CONTAINER}/{key}?{}", self.endpoint(), self.signature("rwdlac"));
+        self.blocking(async |client| {
+            let answer = self.signed(client.delete(url)).send().await.and_then(|answer| answer.error_for_status());
+            answer.map(drop).expect("a blob is deleted");
+        });
+    }
+
+    /// Every blob of [`CONTAINER`] below a prefix, as one page of the service's own XML: names, times, versions.
+    pub fn listing(&self, prefix: &str) -> String {
+        let page = format!("restype=container&comp=list&prefix={prefix}");
+        let url = format!("{}/{CONTAINER}?{page}&{}", self.endpoint(), self.signature("rwdlac"));
+        self.blocking(async |client| {
+            let answer = self.signed(client.get(url)).send().await.and_then(|answer| answer.error_for_status());
+            answer.expect("a listing").text().await.expect("its text")
+        })
+    }
+
     /// Put a whole archive of the file system below a prefix; `CONTAINER/PREFIX`, to put a scheme before.
     pub fn upload(&self, archive: &Path, prefix: &str) -> String {
         let (mut open, mut files) = (vec![archive.to_path_buf()], Vec::<(String, PathBuf)>::new());

@@ -7,7 +7,7 @@
 use super::inventory::{Inventory, InventoryBuilder, StoredFile};
 use super::timelines::Timelines;
 use crate::codec;
-use crate::error::{Answer, Code, Error};
+use crate::error::{Answer, Code, Error, Verdict};
 use crate::layout::{self, Compression, ObjectKey};
 use crate::pg::TimelineId;
 use crate::pg::history::TimelineHistory;
@@ -19,6 +19,8 @@ use std::collections::BTreeMap;
 const SMALL: u64 = 1 << 20;
 /// Small objects read at one time.
 pub const AT_ONCE: usize = 32;
+/// How often a small object is begun anew when it is replaced while it is read.
+const ANEW: u32 = 3;
 
 /// The whole archive: `basebackups_005/`, `wal_005/`, `sysids/`, and the names beside them.
 pub async fn everything(store: &dyn Store) -> Answer<Inventory> {
@@ -90,7 +92,7 @@ pub async fn history(
             Ok(bytes) => TimelineHistory::parse(timeline, &bytes).map_err(|cause| {
                 Error::new(Code::DamagedHistory, "is not a timeline history").on(store.object_url(key)).because(cause)
             }),
-            Err(error) if error.verdict() == crate::error::Verdict::Damaged => Err(error),
+            Err(error) if error.verdict() == Verdict::Damaged => Err(error),
             Err(error) => return Err(error),
         };
         match parsed {
@@ -118,8 +120,27 @@ pub async fn small(store: &dyn Store, key: &ObjectKey, stored: Compression) -> A
     })
 }
 
-/// The bytes of an object as stored, refused above `limit`.
+/// The bytes of an object as stored, refused above `limit`. The one place that reads a small object whole.
+///
+/// One that is replaced while it is read is read from its beginning: the new one is whole by itself. Within so few bytes that
+/// is two archivers with one file, and over by the next try; who replaces it on and on gets the error.
 pub async fn raw(store: &dyn Store, key: &ObjectKey, limit: u64) -> Answer<Vec<u8>> {
+    let mut replaced: Option<Error> = None;
+    for _ in 0..ANEW {
+        match whole(store, key, limit).await {
+            Err(error) if error.code() == Code::StoreChanged => {
+                tracing::debug!("{error}: reading it anew");
+                replaced = Some(error);
+            }
+            // Gone behind that, it is not "not there": somebody is at work on it.
+            Err(error) if error.is_absent() => return Err(replaced.unwrap_or(error)),
+            answer => return answer,
+        }
+    }
+    Err(replaced.unwrap_or_else(|| Error::new(Code::InternalBug, "it was never asked for").on(store.object_url(key))))
+}
+
+async fn whole(store: &dyn Store, key: &ObjectKey, limit: u64) -> Answer<Vec<u8>> {
     let got = store.get(key, ByteRange::ALL, None).await?;
     let too_long = || {
         Error::new(Code::DamagedObject, format!("is larger than {limit} bytes, which no file of its kind is"))

@@ -14,9 +14,10 @@
 //! ```
 
 use super::{Digest, Hex32};
+use crate::catalog::scan;
 use crate::error::{Answer, Code, Error};
 use crate::layout::{OWN, ObjectKey};
-use crate::storage::{ByteRange, Content, Depth, ETag, Listed, ObjectId, Store, StoreErrorKind, StoreWrite, When};
+use crate::storage::{Content, Depth, ETag, Listed, ObjectId, Store, StoreErrorKind, StoreWrite, When};
 use futures::TryStreamExt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -176,13 +177,10 @@ impl Manifest {
 
     async fn take(&mut self, store: &dyn Store, object: &ObjectId) -> Answer<()> {
         let url = store.object_url(&object.key);
-        let mut bytes = Vec::new();
-        if object.size <= MOST_BYTES {
-            let mut got = store.get(&object.key, ByteRange::ALL, None).await?;
-            while let Some(piece) = got.body.try_next().await? {
-                bytes.extend_from_slice(&piece);
-            }
-        }
+        let bytes = match object.size {
+            0..=MOST_BYTES => scan::raw(store, &object.key, MOST_BYTES).await?,
+            _ => Vec::new(),
+        };
         match serde_json::from_slice::<Document>(&bytes) {
             Ok(document) if document.schema == SCHEMA && document.version == 1 => {
                 self.documents.insert(object.key.clone(), document.objects.len());
@@ -295,7 +293,7 @@ impl Manifest {
         let mut keys: BTreeSet<ObjectKey> = BTreeSet::new();
         let mut gone = Vec::new();
         for key in small {
-            let bytes = crate::catalog::scan::raw(destination, &key, MOST_BYTES).await?;
+            let bytes = scan::raw(destination, &key, MOST_BYTES).await?;
             let Ok(document) = serde_json::from_slice::<Document>(&bytes) else { continue };
             if document.from == self.from {
                 keys.extend(document.objects.iter().map(|entry| ObjectKey::from(entry.key.as_str())));

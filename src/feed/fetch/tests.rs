@@ -327,6 +327,40 @@ fn a_segment_that_is_replaced_while_it_is_read_is_read_anew_once() {
 }
 
 #[test]
+fn a_small_file_that_is_replaced_while_it_is_read_is_read_anew() {
+    let case = Case::new(mode(Who::PointInTime));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let _guard = runtime.enter();
+    let (history, label) = ("00000002.history", "000000010000000000000009.00000028.backup");
+    let store = archive();
+    let text = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus-seed/label/history18")).unwrap();
+    store.insert(&format!("wal_005/{label}.lzo"), lzop(&text));
+    for (file, content) in [(history, plain(history)), (label, text)] {
+        // A body that breaks, and another version where it is gone on with: so often in a row.
+        let with = |times: u64, then: Option<Fault>| {
+            let replaced = |plan: FaultPlan, nth| {
+                plan.and(nth..nth + 1, Fault::CutAt(10)).and(nth + 1..nth + 2, Fault::OtherVersion)
+            };
+            let plan = (0..times).map(|time| 2 * time).fold(FaultPlan::none(), replaced);
+            let plan = then.into_iter().fold(plan, |plan, fault| plan.and(2 * times..u64::MAX, fault));
+            let faulty = FaultyStore::new(Arc::new(store.clone()), plan);
+            (faulty.clone(), Retrying::new(Arc::new(faulty), hasty()))
+        };
+        for times in 1..=2 {
+            let (counted, store) = with(times, None);
+            case.delivers(&store, file, &content);
+            assert_eq!(counted.calls_made(), 2 * times + 1, "{:?}", calls(&counted));
+        }
+        // On and on it is an error; and so is one that is gone then, which no server may take for "not there".
+        let (counted, store) = with(3, None);
+        case.refuses(&store, file, Code::StoreChanged);
+        assert_eq!(counted.calls_made(), 6, "{:?}", calls(&counted));
+        let (_, store) = with(1, Some(StoreErrorKind::NoSuchObject.into()));
+        case.refuses(&store, file, Code::StoreChanged);
+    }
+}
+
+#[test]
 fn a_childs_segment_from_before_its_beginning_is_no_gap() {
     // Servers up to 9.5 ask for it, and go on with the parent's.
     let known = || Mode { control: Some(control(1)), ..mode(Who::PointInTime) };

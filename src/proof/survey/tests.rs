@@ -3,10 +3,10 @@
 use super::{SentinelState, Survey, scan};
 use crate::error::Code;
 use crate::pg::{SegmentNo, SegmentSize, SystemId, TimelineId};
-use crate::storage::StoreErrorKind;
 use crate::storage::local::LocalStore;
 use crate::storage::memory::MemoryStore;
-use crate::testing::faulty::{Fault, FaultPlan, FaultyStore};
+use crate::storage::{ByteRange, StoreErrorKind};
+use crate::testing::faulty::{Call, Fault, FaultPlan, FaultyStore};
 use crate::testing::fixture;
 use crate::testing::forge::{Shape, Wal};
 use crate::testing::lzop::lzop;
@@ -210,6 +210,29 @@ fn one_object_that_cannot_be_read_ends_nothing() {
                 }
             }
         }
+    }
+}
+
+/// A sentinel, history or system identifier that is replaced while it is read costs one more request, and nothing is missing.
+#[test]
+fn small_objects_that_are_replaced_are_read_anew() {
+    let store = fixture::store(
+        "1: 01..07
+         2.history: 1@0/8000000
+         2: 08..0A
+         key sysids/sysid
+         backup base_000000010000000000000003_00000040 parts 0",
+    );
+    let counted = FaultyStore::new(Arc::new(store.clone()), FaultPlan::none());
+    let clean = show(&block_on(scan(&counted)).unwrap());
+    let whole = |(_, call): &(u64, Call)| matches!(call, Call::Get(_, ByteRange::ALL));
+    let calls: Vec<(u64, Call)> = (0..).zip(counted.calls()).filter(whole).collect();
+    assert!(calls.len() >= 3, "{calls:?}");
+    for (number, call) in calls {
+        let plan = FaultPlan::nth(number, StoreErrorKind::Changed);
+        let faulty = FaultyStore::new(Arc::new(store.clone()), plan);
+        assert_eq!(show(&block_on(scan(&faulty)).unwrap()), clean, "{call:?}");
+        assert_eq!(faulty.calls_made(), counted.calls_made() + 1, "{call:?}");
     }
 }
 

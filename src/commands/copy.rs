@@ -13,7 +13,7 @@ use super::{Progress, Unit};
 use crate::error::{Answer, Code, Error};
 use crate::layout::{BackupName, Entry, ObjectKey, WalFile};
 use crate::pg::SegmentSize;
-use crate::storage::{ObjectId, Store, StoreWrite, When};
+use crate::storage::{ObjectId, Store, StoreWrite, Swept, When};
 use crate::transfer::closure::{Closure, Need, Stage, Wal};
 use crate::transfer::compare::{self, Comparison};
 use crate::transfer::manifest::{Entry as Copied, How, Manifest};
@@ -380,13 +380,11 @@ struct Run<'a> {
 
 impl Run<'_> {
     async fn everything(&mut self) -> Answer<()> {
-        let swept = self.ends.destination.sweep().await;
-        match swept {
-            Ok(0) => {}
-            Ok(count) => self.report.notes.push(format!("{count} uploads that killed runs had left were removed")),
+        let swept = self.ends.destination.sweep().await.unwrap_or_else(|error| {
             // Not everybody may list uploads.
-            Err(error) => tracing::debug!("what killed runs left cannot be looked for: {}", error.what),
-        }
+            tracing::debug!("what killed runs left cannot be looked for: {}", error.what);
+            Swept::default()
+        });
         self.clear_up().await?;
         if self.comparison.is_occupied() && self.options.replace.is_none() {
             return Err(occupied(Occupant::of(&self.comparison).as_ref(), &*self.ends.destination));
@@ -428,7 +426,27 @@ impl Run<'_> {
         if self.options.delete_extra {
             self.delete_extra().await?;
         }
+        self.abandon(swept).await;
         Ok(())
+    }
+
+    /// Uploads that were begun before this run, to keys that it was to bring: what they were to become is there now, whole. A
+    /// copy that is at one all the same begins it anew, and finds that. All others may be an archiver's: they have their time.
+    async fn abandon(&mut self, swept: Swept) {
+        let Swept { removed: mut count, unfinished } = swept;
+        let there: BTreeSet<&ObjectKey> = self.closure.objects.iter().map(|object| &object.key).collect();
+        let left = |key: &ObjectKey| self.report.conflicts.contains(key) || self.report.vanished.contains(key);
+        for upload in unfinished.iter().filter(|upload| there.contains(&upload.key) && !left(&upload.key)) {
+            match self.ends.destination.abandon(upload).await {
+                Ok(()) => count += 1,
+                Err(error) => tracing::debug!("an upload that a killed run left stays: {}", error.what),
+            }
+        }
+        match count {
+            0 => {}
+            1 => self.report.notes.push("1 upload that a killed run had left was removed".to_owned()),
+            _ => self.report.notes.push(format!("{count} uploads that killed runs had left were removed")),
+        }
     }
 
     /// Digests of both sides where nothing cheaper tells.

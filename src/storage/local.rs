@@ -12,7 +12,7 @@
 
 use super::{
     ByteRange, Capabilities, Content, Copied, Depth, ETag, Got, ListStream, Listed, ObjectId, Place, Store, StoreError,
-    StoreErrorKind, StoreWrite, Upload, When,
+    StoreErrorKind, StoreWrite, Swept, Upload, When,
 };
 use crate::layout::ObjectKey;
 use async_trait::async_trait;
@@ -689,13 +689,13 @@ impl StoreWrite for LocalStore {
         self.blocking(self.object_url(key), move |store| store.date(&wanted, time)).await
     }
 
-    async fn sweep(&self) -> Result<u64, StoreError> {
+    async fn sweep(&self) -> Result<Swept, StoreError> {
         let sweep = |store: LocalStore| match store.clear(&store.root, 0) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 let what = "what killed uploads left cannot be removed";
                 Err(StoreError::new(kind_of(&error), store.url(), what).because(error))
             }
-            swept => Ok(swept.unwrap_or(0)),
+            swept => Ok(Swept { removed: swept.unwrap_or(0), ..Swept::default() }),
         };
         self.blocking(self.url(), sweep).await
     }

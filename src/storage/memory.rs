@@ -5,7 +5,7 @@
 
 use super::{
     BodyStream, ByteRange, Capabilities, Content, Copied, Depth, ETag, Got, ListStream, Listed, ObjectId, Place, Store,
-    StoreError, StoreErrorKind, StoreWrite, Upload, When,
+    StoreError, StoreErrorKind, StoreWrite, Swept, Upload, When,
 };
 use crate::layout::ObjectKey;
 use async_trait::async_trait;
@@ -224,8 +224,8 @@ impl StoreWrite for MemoryStore {
         }))
     }
 
-    async fn sweep(&self) -> Result<u64, StoreError> {
-        Ok(0)
+    async fn sweep(&self) -> Result<Swept, StoreError> {
+        Ok(Swept::default())
     }
 }
 

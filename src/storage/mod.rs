@@ -22,7 +22,7 @@ pub mod write;
 
 pub use error::{StoreError, StoreErrorKind};
 pub use object::{ByteRange, ETag, Fingerprint, ObjectId};
-pub use write::{Content, Copied, Place, StoreWrite, Upload, When};
+pub use write::{Content, Copied, Place, StoreWrite, Swept, Unfinished, Upload, When};
 
 use crate::layout::ObjectKey;
 use async_trait::async_trait;

@@ -89,6 +89,24 @@ pub struct Copied {
     pub sha256: Option<[u8; 32]>,
 }
 
+/// An upload in parts that was begun and not finished: killed, or still under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfinished {
+    /// What it is to become.
+    pub key: ObjectKey,
+    /// The store's name for it.
+    pub id: String,
+}
+
+/// What a [`StoreWrite::sweep`] came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// How many uploads it removed.
+    pub removed: u64,
+    /// Those of which it cannot tell whether somebody is still at them.
+    pub unfinished: Vec<Unfinished>,
+}
+
 /// Writing, for copies and tests.
 #[async_trait]
 pub trait StoreWrite: Store {
@@ -117,8 +135,14 @@ pub trait StoreWrite: Store {
     /// Give an object the time of its original, where [`super::Capabilities::keeps_times`]. The version that is there now.
     async fn set_modified(&self, key: &ObjectKey, time: jiff::Timestamp) -> Result<Option<ETag>, StoreError>;
 
-    /// Remove what uploads that were killed have left: never what somebody is still writing. How many.
-    async fn sweep(&self) -> Result<u64, StoreError>;
+    /// Remove what uploads that were killed have left: never what somebody is still writing.
+    async fn sweep(&self) -> Result<Swept, StoreError>;
+
+    /// Take the parts of an upload away that [`StoreWrite::sweep`] left: for who knows that nobody needs it. That it is gone
+    /// already is no error. Whoever was at it gets [`super::StoreErrorKind::Changed`], and may begin anew.
+    async fn abandon(&self, _: &Unfinished) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
 /// An object that is being written in parts.

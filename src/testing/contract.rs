@@ -3,7 +3,7 @@
 //! In: an empty store that can be written. Out: a panic that names the broken promise. Never: cleans up behind itself.
 
 use crate::layout::ObjectKey;
-use crate::storage::{ByteRange, Depth, ETag, Got, Listed, Store, StoreErrorKind, StoreWrite, When};
+use crate::storage::{ByteRange, Depth, ETag, Got, Listed, Store, StoreErrorKind, StoreWrite, Swept, When};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use std::collections::BTreeMap;
@@ -57,7 +57,7 @@ pub async fn check_writing(store: &dyn StoreWrite) {
     parts(store).await;
     provider_copies(store).await;
     removes(store).await;
-    assert_eq!(store.sweep().await.expect("sweep"), 0, "swept what nobody left");
+    assert_eq!(store.sweep().await.expect("sweep"), Swept::default(), "swept what nobody left");
 }
 
 async fn check_with(store: &dyn StoreWrite, holds: impl Fn(&str) -> bool) {

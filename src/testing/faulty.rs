@@ -10,7 +10,7 @@ use crate::layout::ObjectKey;
 use crate::storage::retry::RetryPolicy;
 use crate::storage::{
     BodyStream, ByteRange, Capabilities, Content, Copied, Depth, ETag, Got, ListStream, ObjectId, Place, Store,
-    StoreError, StoreErrorKind, StoreWrite, Upload, When,
+    StoreError, StoreErrorKind, StoreWrite, Swept, Unfinished, Upload, When,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -436,8 +436,12 @@ impl StoreWrite for FaultyWriter {
         self.inner.set_modified(key, time).await
     }
 
-    async fn sweep(&self) -> Result<u64, StoreError> {
+    async fn sweep(&self) -> Result<Swept, StoreError> {
         self.inner.sweep().await
+    }
+
+    async fn abandon(&self, upload: &Unfinished) -> Result<(), StoreError> {
+        self.inner.abandon(upload).await
     }
 }
 

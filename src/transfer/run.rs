@@ -176,14 +176,15 @@ impl Copier {
         failed.map_or(Ok(()), Err)
     }
 
-    /// Copy one object, whatever the source does to it meanwhile.
+    /// Copy one object, whatever the source does to it meanwhile, and whoever takes an upload away that is under way.
     pub async fn one(&self, work: Work) -> Answer<Outcome> {
         let inner = &*self.0;
         let mut object = work.object;
+        let mut last = None;
         for _ in 0..ANEW {
             match self.attempt(&object, work.when).await {
                 Ok(entry) => return Ok(Outcome::Copied(Box::new(entry))),
-                Err(error) if matches!(error.code(), Code::StoreChanged | Code::AbsentObject) => {}
+                Err(error) if matches!(error.code(), Code::StoreChanged | Code::AbsentObject) => last = Some(error),
                 Err(error) => return Err(error),
             }
             // Is it another now, or gone?
@@ -193,8 +194,12 @@ impl Copier {
                 Err(error) => return Err(error.into()),
             }
         }
-        let what = format!("the source replaced it {ANEW} times while it was being read");
-        Err(Error::new(Code::StoreChanged, what).on(inner.source.object_url(&object.key)))
+        let what = format!("begun {ANEW} times, and each time it became another on the way");
+        let error = Error::new(Code::StoreChanged, what).on(inner.source.object_url(&object.key));
+        Err(match last {
+            Some(last) => error.because(last),
+            None => error,
+        })
     }
 
     async fn attempt(&self, object: &ObjectId, when: When) -> Answer<Entry> {

@@ -407,6 +407,81 @@ fn large_objects_in_little_memory() {
     assert_eq!(manifest.len(), 1);
 }
 
+/// Uploads in parts below a prefix of Garage that nobody finished: their keys.
+fn unfinished(garage: &Garage, prefix: &str) -> Vec<String> {
+    garage.blocking(|client| async move {
+        let page = client.list_multipart_uploads().bucket(BUCKET).prefix(prefix).send().await.expect("a listing");
+        page.uploads().iter().map(|upload| upload.key().expect("a key").to_owned()).collect()
+    })
+}
+
+/// A slow copy of one object in parts to Garage, once its upload has begun.
+fn uploading(garage: &Garage, from: &str, to: &str) -> std::process::Child {
+    let mut command = wal_r();
+    command.args(["copy", "-q", "--mirror", "--limit-rate", "4M", "--from", from]);
+    command.args(["--to", &format!("s3://{BUCKET}/{to}")]).envs(garage.environment());
+    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("wal-r starts");
+    let (began, before) = (Instant::now(), unfinished(garage, to).len());
+    while unfinished(garage, to).len() == before {
+        assert!(began.elapsed() < Duration::from_secs(60), "no upload begins");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child
+}
+
+/// A folder with one object that goes up in two parts.
+fn in_two_parts(scratch: &Scratch) -> (PathBuf, BTreeMap<String, String>) {
+    let folder = scratch.join("large");
+    std::fs::create_dir_all(folder.join("wal_005")).expect("a folder");
+    let large: Vec<u8> = (0..20_u32 << 20).map(|at| (at / 4096 + at.wrapping_mul(11)) as u8).collect();
+    std::fs::write(folder.join("wal_005/large"), large).expect("a large object");
+    let whole = digests(&folder);
+    (folder, whole)
+}
+
+/// What killed copies have left of an object goes as soon as a copy has brought it, and nothing else does.
+#[test]
+fn uploads_of_killed_runs_are_taken_away() {
+    let garage = require!(garage);
+    let scratch = Scratch::new();
+    let (folder, whole) = in_two_parts(&scratch);
+    let from = folder.to_str().expect("UTF-8");
+    let prefix = garage.prefix("uploads");
+    for _ in 0..2 {
+        let mut child = uploading(&garage, from, &prefix);
+        child.kill().expect("it is killed");
+        child.wait().expect("it ends");
+    }
+    let (ours, theirs) = (format!("{prefix}/wal_005/large"), format!("{prefix}/wal_005/other"));
+    assert_eq!(unfinished(&garage, &prefix), [ours.as_str(), &ours]);
+    garage.blocking(|client| async move {
+        client.create_multipart_upload().bucket(BUCKET).key(theirs).send().await.expect("somebody else's upload")
+    });
+    let to = format!("s3://{BUCKET}/{prefix}");
+    let report = copied(&garage.environment(), &["--mirror", "--from", from, "--to", &to]);
+    assert_eq!(report["notes"], serde_json::json!(["2 uploads that killed runs had left were removed"]));
+    assert_eq!(unfinished(&garage, &prefix), [format!("{prefix}/wal_005/other")]);
+    assert_eq!(digests_in(&garage, &prefix), whole);
+}
+
+/// Two copies to one place: the faster takes the other's upload for what a killed run has left, and both end well.
+#[test]
+fn two_copies_at_once_both_end_well() {
+    let garage = require!(garage);
+    let scratch = Scratch::new();
+    let (folder, whole) = in_two_parts(&scratch);
+    let from = folder.to_str().expect("UTF-8");
+    let prefix = garage.prefix("uploads");
+    let slow = uploading(&garage, from, &prefix);
+    let to = format!("s3://{BUCKET}/{prefix}");
+    let report = copied(&garage.environment(), &["--mirror", "--from", from, "--to", &to]);
+    assert_eq!(report["copied"]["objects"], 1, "{report}");
+    let slow = slow.wait_with_output().expect("it ends");
+    assert!(slow.status.success(), "{}", stderr(&slow));
+    assert_eq!(unfinished(&garage, &prefix), [""; 0]);
+    assert_eq!(digests_in(&garage, &prefix), whole);
+}
+
 /// WAL-E itself takes the copy for its own: the same backups, the same LATEST, the same segments.
 fn as_wal_e_sees_it() -> Result<(), need::Missing> {
     let (garage, wal_e, postgres) = (need::garage()?, need::wal_e()?, need::postgres(13)?);

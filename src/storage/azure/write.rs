@@ -7,7 +7,7 @@
 use super::{AzureStore, Client, header};
 use crate::layout::ObjectKey;
 use crate::storage::{
-    Content, Copied, ETag, ObjectId, Place, Store, StoreError, StoreErrorKind, StoreWrite, Upload, When, remote,
+    Content, Copied, ETag, ObjectId, Place, Store, StoreError, StoreErrorKind, StoreWrite, Swept, Upload, When, remote,
 };
 use async_trait::async_trait;
 use azure_core::error::ErrorKind;
@@ -176,9 +176,9 @@ impl StoreWrite for AzureStore {
         Err(StoreError::new(StoreErrorKind::Unsupported, self.object_url(key), what))
     }
 
-    async fn sweep(&self) -> Result<u64, StoreError> {
+    async fn sweep(&self) -> Result<Swept, StoreError> {
         // Blocks that no list names go away by themselves, after a week.
-        Ok(0)
+        Ok(Swept::default())
     }
 }
 

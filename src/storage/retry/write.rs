@@ -11,7 +11,7 @@ use crate::layout::ObjectKey;
 use crate::storage::retry::Counters;
 use crate::storage::{
     ByteRange, Capabilities, Content, Copied, Depth, ETag, Got, ListStream, ObjectId, Place, Store, StoreError,
-    StoreErrorKind, StoreWrite, Upload, When,
+    StoreErrorKind, StoreWrite, Swept, Unfinished, Upload, When,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -170,8 +170,12 @@ impl StoreWrite for RetryingWrite {
         Ok(Self::attempt(&self.read.0, 0, url, request).await?)
     }
 
-    async fn sweep(&self) -> Result<u64, StoreError> {
+    async fn sweep(&self) -> Result<Swept, StoreError> {
         self.inner.sweep().await
+    }
+
+    async fn abandon(&self, upload: &Unfinished) -> Result<(), StoreError> {
+        self.inner.abandon(upload).await
     }
 }
 

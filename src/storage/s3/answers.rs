@@ -67,6 +67,8 @@ fn kind(status: u16, code: Option<&str>) -> Kind {
     match (status, code) {
         (404, Some("NoSuchKey")) => Kind::NoSuchObject,
         (404, Some("NoSuchBucket")) => Kind::NoSuchPrefix,
+        // Somebody finished or removed it meanwhile. It can be begun anew.
+        (404, Some("NoSuchUpload")) => Kind::Changed,
         // Some of these come with 400, others with 403 or 500.
         (400.., Some("ExpiredToken" | "TokenRefreshRequired" | "ExpiredTokenException")) => Kind::Expired,
         (400.., Some("SlowDown" | "RequestLimitExceeded" | "BandwidthLimitExceeded" | "TooManyRequests")) => {

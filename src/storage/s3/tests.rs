@@ -162,6 +162,7 @@ fn meanings() {
         (304, None, Kind::Failed),
         (404, Some("NoSuchKey"), Kind::NoSuchObject),
         (404, Some("NoSuchBucket"), Kind::NoSuchPrefix),
+        (404, Some("NoSuchUpload"), Kind::Changed),
         (404, Some("NotFound"), Kind::Failed),
         (404, None, Kind::Failed),
         (410, Some("NoSuchKey"), Kind::Failed),

@@ -11,7 +11,8 @@
 use super::{S3Store, Watch};
 use crate::layout::ObjectKey;
 use crate::storage::{
-    Content, Copied, ETag, ObjectId, Place, Store, StoreError, StoreErrorKind, StoreWrite, Upload, When, remote,
+    Content, Copied, ETag, ObjectId, Place, Store, StoreError, StoreErrorKind, StoreWrite, Swept, Unfinished, Upload,
+    When, remote,
 };
 use async_trait::async_trait;
 use aws_runtime::auth::PayloadSigningOverride;
@@ -19,7 +20,9 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{BucketLocationConstraint, CompletedMultipartUpload, CompletedPart, CreateBucketConfiguration};
+use aws_sdk_s3::types::{
+    BucketLocationConstraint, CompletedMultipartUpload, CompletedPart, CreateBucketConfiguration, MultipartUpload,
+};
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_types::base64;
 use bytes::Bytes;
@@ -33,6 +36,9 @@ use std::time::Duration;
 const COPY_PARTS: usize = 4;
 /// An upload in parts that began so long ago, nobody is still at.
 const ABANDONED: Duration = Duration::from_secs(24 * 3600);
+
+/// A key and the id of an upload to it: a page of uploads begins behind these.
+type Marker = (String, Option<String>);
 
 /// How the server is told to copy.
 #[derive(Debug, Clone, Copy)]
@@ -176,6 +182,38 @@ impl S3Store {
         Ok(Parts { store: self.clone(), key: key.clone(), id, done: Mutex::default() })
     }
 
+    /// A page of the uploads below the prefix that nobody finished, and when they were begun; and where the next page begins.
+    async fn unfinished(
+        &self,
+        from: Option<Marker>,
+    ) -> Result<(Vec<(Unfinished, Option<jiff::Timestamp>)>, Option<Marker>), StoreError> {
+        let url = self.url();
+        let (key, id) = from.clone().unzip();
+        let request = |client: Client, watch: Watch| {
+            client
+                .list_multipart_uploads()
+                .bucket(&self.0.bucket)
+                .prefix(&self.0.prefix)
+                .set_key_marker(key.clone())
+                .set_upload_id_marker(id.clone().flatten())
+                .set_request_payer(self.payer())
+                .customize()
+                .interceptor(watch)
+                .send()
+        };
+        let (page, _) = self.ask("LIST", &url, request).await?;
+        let one = |upload: &MultipartUpload| {
+            let key = ObjectKey::from(upload.key()?.strip_prefix(&self.0.prefix)?);
+            let id = upload.upload_id()?.to_owned();
+            Some((Unfinished { key, id }, upload.initiated().and_then(super::timestamp)))
+        };
+        let found = page.uploads().iter().filter_map(one).collect();
+        let next = page.next_key_marker().filter(|_| page.is_truncated() == Some(true));
+        let next = next.map(|key| (key.to_owned(), page.next_upload_id_marker().map(str::to_owned)));
+        // One that leads nowhere would never end.
+        Ok((found, next.filter(|next| from.as_ref() != Some(next))))
+    }
+
     /// A large object, by the server, in parts.
     async fn copy_parts(
         &self,
@@ -315,26 +353,30 @@ impl StoreWrite for S3Store {
         Err(StoreError::new(StoreErrorKind::Unsupported, self.object_url(key), what))
     }
 
-    async fn sweep(&self) -> Result<u64, StoreError> {
-        let url = self.url();
-        let request = |client: Client, watch: Watch| {
-            let list = client.list_multipart_uploads().bucket(&self.0.bucket).prefix(&self.0.prefix);
-            list.set_request_payer(self.payer()).customize().interceptor(watch).send()
-        };
-        let (found, _) = self.ask("LIST", &url, request).await?;
-        let mut swept = 0;
-        for upload in found.uploads() {
-            let (Some(key), Some(id)) = (upload.key(), upload.upload_id()) else { continue };
-            let begun = upload.initiated().and_then(super::timestamp);
-            let old =
-                begun.is_some_and(|begun| begun.duration_until(jiff::Timestamp::now()).unsigned_abs() > ABANDONED);
-            if let (true, Some(key)) = (old, key.strip_prefix(&self.0.prefix)) {
-                let (key, id) = (ObjectKey::from(key), id.to_owned());
-                Parts { store: self.clone(), key, id, done: Mutex::default() }.abort().await?;
-                swept += 1;
+    async fn sweep(&self) -> Result<Swept, StoreError> {
+        let mut swept = Swept::default();
+        let mut from: Option<Marker> = None;
+        loop {
+            let (page, next) = self.unfinished(from.take()).await?;
+            for (upload, begun) in page {
+                let age = begun.map(|begun| begun.duration_until(jiff::Timestamp::now()).unsigned_abs());
+                if age.is_some_and(|age| age > ABANDONED) {
+                    self.abandon(&upload).await?;
+                    swept.removed += 1;
+                } else {
+                    swept.unfinished.push(upload);
+                }
+            }
+            match next {
+                Some(next) => from = Some(next),
+                None => return Ok(swept),
             }
         }
-        Ok(swept)
+    }
+
+    async fn abandon(&self, upload: &Unfinished) -> Result<(), StoreError> {
+        let Unfinished { key, id } = upload.clone();
+        Parts { store: self.clone(), key, id, done: Mutex::default() }.abort().await
     }
 }
 
@@ -527,6 +569,41 @@ mod tests {
         let unsigned = "UNSIGNED-PAYLOAD";
         let wanted = [said(Some(&right), unsigned), said(Some(&wrong), unsigned), said(None, ABC), said(None, ABC)];
         assert_eq!(vouched(&server), wanted);
+    }
+
+    /// Page by page: what is old goes, what is young is told, what lies beside the prefix is nobody's business here.
+    #[tokio::test]
+    async fn uploads_that_nobody_finished() {
+        let now = jiff::Timestamp::now();
+        let page = move |uploads: &[(&str, &str, i64)], next: Option<(&str, &str)>| {
+            let upload = |(key, id, hours): &(&str, &str, i64)| {
+                let begun = now - jiff::SignedDuration::from_hours(*hours);
+                format!("<Upload><Key>{key}</Key><UploadId>{id}</UploadId><Initiated>{begun:.3}</Initiated></Upload>")
+            };
+            let uploads: String = uploads.iter().map(upload).collect();
+            let (key, id) = next.unwrap_or_default();
+            let next = format!("<NextKeyMarker>{key}</NextKeyMarker><NextUploadIdMarker>{id}</NextUploadIdMarker>");
+            let more = format!("<IsTruncated>{}</IsTruncated>", !key.is_empty());
+            Reply::new(200, format!("<ListMultipartUploadsResult>{more}{next}{uploads}</ListMultipartUploadsResult>"))
+        };
+        let server = Server::start(move |request, _| match (request.method.as_str(), request.query("key-marker")) {
+            ("DELETE", _) if request.target.contains("gone") => Reply::s3_error(404, "NoSuchUpload"),
+            ("DELETE", _) => Reply::new(204, ""),
+            (_, None) => {
+                page(&[("db/a", "old", 25), ("db/a", "young", 23), ("db/b", "gone", 48)], Some(("db%2Fb", "gone")))
+            }
+            (_, Some(_)) => page(&[("db/c", "young", 0), ("dbx/c", "beside", 99)], None),
+        })
+        .await;
+        let store = store(&server, "db/");
+        let swept = store.sweep().await.expect("a sweep");
+        let young = |key: &str| Unfinished { key: key.into(), id: "young".into() };
+        assert_eq!(swept, Swept { removed: 2, unfinished: vec![young("a"), young("c")] });
+        store.abandon(&young("c")).await.expect("it is taken away");
+        let removed = server.requests().into_iter().filter(|request| request.method == "DELETE");
+        let removed: Vec<String> =
+            removed.map(|request| request.query("uploadId").unwrap_or_default().into()).collect();
+        assert_eq!(removed, ["old", "gone", "young"]);
     }
 
     #[test]

@@ -85,7 +85,9 @@ async fn every_size_arrives_with_its_digest() {
 async fn every_write_may_fail() {
     let (source, objects) = filled();
     for moment in [Moment::Before, Moment::After] {
-        for kind in [StoreErrorKind::Unreachable, StoreErrorKind::Throttled, StoreErrorKind::Refused] {
+        // Changed: somebody took the upload away.
+        let kinds = [StoreErrorKind::Unreachable, StoreErrorKind::Throttled, StoreErrorKind::Changed];
+        for kind in kinds.into_iter().chain([StoreErrorKind::Refused]) {
             let mut at = 0;
             loop {
                 let memory = MemoryStore::new();

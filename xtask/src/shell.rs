@@ -3,7 +3,7 @@
 //! In: a `Command`. Out: its success, or a sentence naming the command and what became of it.
 //! Never: a shell in between; every argument is passed as it is.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -17,7 +17,18 @@ pub(crate) fn root() -> PathBuf {
 
 /// Cargo, as the one that runs us, at the root.
 pub(crate) fn cargo() -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    at_root(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// Cargo of the nightly toolchain. The one that runs us is of a toolchain already, and takes no other.
+pub(crate) fn nightly() -> Command {
+    let mut command = at_root("cargo".into());
+    command.arg("+nightly");
+    command
+}
+
+fn at_root(program: OsString) -> Command {
+    let mut command = Command::new(program);
     command.current_dir(root());
     // What cargo told us about xtask is not true of what it builds next; some build scripts start over when they see it.
     for (name, _) in std::env::vars_os() {

@@ -10,6 +10,7 @@
 use super::folder_of;
 use crate::error::{Answer, Code, Error};
 use rustix::fs::{FlockOperation, Mode, OFlags};
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
@@ -47,12 +48,7 @@ impl Landing {
         let parent = folder_of(destination);
         // As readable for the group as the directory is: data directories are 0700 or 0750.
         let group = std::fs::metadata(parent).map_or(0, |parent| parent.permissions().mode() & 0o040);
-        let slot = |number: u32| {
-            let mut file = std::ffi::OsString::from(".");
-            file.push(name);
-            file.push(format!(".wal-r-{number}"));
-            parent.join(file)
-        };
+        let slot = |number| slot(parent, name, number);
         for number in 0..SLOTS {
             let temporary = slot(number);
             if let Some(file) = take(&temporary, Mode::from_raw_mode(0o600 | group), true).map_err(|cause| {
@@ -61,7 +57,7 @@ impl Landing {
                     .because(io::Error::from(cause))
             })? {
                 file.set_len(0).map_err(|cause| error("cannot empty the temporary file").because(cause))?;
-                sweep(number, &slot);
+                sweep(Some(number), &slot);
                 let destination = destination.to_owned();
                 return Ok(Landing { file, temporary, destination, published: false });
             }
@@ -144,6 +140,20 @@ impl Writer {
     }
 }
 
+/// Remove what killed writers left beside a destination; what somebody is still writing stays.
+pub fn sweep_beside(destination: &Path) {
+    if let Some(name) = destination.file_name() {
+        sweep(None, &|number| slot(folder_of(destination), name, number));
+    }
+}
+
+fn slot(parent: &Path, name: &OsStr, number: u32) -> PathBuf {
+    let mut file = OsString::from(".");
+    file.push(name);
+    file.push(format!(".wal-r-{number}"));
+    parent.join(file)
+}
+
 /// Open and lock one slot. `None`: somebody else has it. With `create` unset also when there is none.
 pub(super) fn take(path: &Path, mode: Mode, create: bool) -> rustix::io::Result<Option<File>> {
     let mut flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
@@ -173,8 +183,8 @@ pub(super) fn take(path: &Path, mode: Mode, create: bool) -> rustix::io::Result<
 }
 
 /// Remove what killed writers left in the other slots.
-fn sweep(ours: u32, slot: &dyn Fn(u32) -> PathBuf) {
-    for number in (0..SWEPT).filter(|number| *number != ours) {
+fn sweep(ours: Option<u32>, slot: &dyn Fn(u32) -> PathBuf) {
+    for number in (0..SWEPT).filter(|number| Some(*number) != ours) {
         let path = slot(number);
         if let Ok(Some(_held)) = take(&path, Mode::empty(), false) {
             let _ = std::fs::remove_file(path);

@@ -23,6 +23,7 @@
 
 use super::ahead::{self, Known, Listing, Map};
 use super::client::is_transient;
+use super::deliver;
 use super::fetch::{self, Around, OnGap, Options, Outcome, Report};
 use super::mode::{Mode, Who};
 use super::protocol::Question;
@@ -227,6 +228,7 @@ pub fn start(settings: Settings, first: &WalFile) -> Answer<Option<(Feeder, toki
         .chain(rest)
         .for_each(|path| drop(std::fs::remove_file(path)));
     let listener = settings.meeting.listen()?;
+    let destination = settings.destination.clone();
     let (sender, inbox) = mpsc::channel(64);
     let feeder = Feeder { inbox: sender, counters: Arc::clone(&settings.counters) };
     let actor = Actor::new(settings, entries, first, troubles);
@@ -237,6 +239,9 @@ pub fn start(settings: Settings, first: &WalFile) -> Answer<Option<(Feeder, toki
         listening.abort();
         if let Some((meeting, entries)) = cleared {
             spool::clear(&meeting, &entries);
+            // No wal-fetch may come that finds what a killed one left.
+            let names = ["RECOVERYXLOG", "RECOVERYHISTORY"].map(|name| destination.with_file_name(name));
+            names.iter().for_each(|name| deliver::sweep_beside(name));
         }
         drop(lock);
     });

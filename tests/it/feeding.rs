@@ -291,6 +291,10 @@ fn killed_at_any_moment() {
         }
     }
     assert!(kills >= 300 && cut > 10, "{kills} kills, {cut} of them in the middle");
+    // What the last of them left, and no wal-fetch came to find, the feeder takes with it.
+    for name in [".RECOVERYXLOG.wal-r-3", ".RECOVERYHISTORY.wal-r-0"] {
+        fs::write(data.path().join("pg_wal").join(name), "half of it").unwrap();
+    }
     data.end();
 }
 

@@ -30,6 +30,20 @@ fn whole_or_not_at_all() {
 }
 
 #[test]
+fn what_killed_writers_left_is_swept_and_what_is_written_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let destination = directory.path().join("RECOVERYXLOG");
+    let writing = Landing::open(&destination).unwrap();
+    for left in [".RECOVERYXLOG.wal-r-1", ".RECOVERYXLOG.wal-r-9", ".RECOVERYHISTORY.wal-r-0"] {
+        fs::write(directory.path().join(left), "half").unwrap();
+    }
+    sweep_beside(&destination);
+    assert_eq!(names(directory.path()), [".RECOVERYHISTORY.wal-r-0", ".RECOVERYXLOG.wal-r-0"]);
+    writing.publish(false).unwrap();
+    assert!(destination.exists());
+}
+
+#[test]
 fn writers_do_not_meet() {
     let directory = tempfile::tempdir().unwrap();
     let destination = directory.path().join("x");

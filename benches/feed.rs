@@ -3,11 +3,11 @@
 //! In: 400 segments of 16 MiB that a real PostgreSQL 15 wrote under a mixed load, stored by lzop; a server in this process
 //! that answers some milliseconds late and gives 80 MB/s on a connection (it takes its own share of the cores). Out: segments
 //! a second, requests per segment and per miss, the feeder's processor time and peak memory: for the real wal-fetch called
-//! as restore_command is, and for a consumer that speaks to the feeder itself, both as fast as they can. The bars (no test
+//! as restore_command is, by `wal-r` and by `wal-r-fetch`, and for a consumer that speaks to the feeder itself, both as fast as they can. The bars (no test
 //! asserts a time): 40 segments/s at 50 ms on two cores, 1.05 requests per segment, 1 per miss, 96 MiB.
 //!
 //! `WALR_BENCH_FEED` is a folder that keeps the segments (2 GB) from one run to the next; they take minutes to make. Words of
-//! the command line are milliseconds to measure at instead of 0, 20, 50, 100, 300.
+//! the command line are milliseconds to measure at instead of 0, 20, 50, 100, 300. `WALR_BENCH_BIN`: see benches/hit.rs.
 #![allow(clippy::print_stdout, reason = "a bench prints")]
 
 #[path = "support/recovering.rs"]
@@ -17,7 +17,7 @@ mod recovering;
 #[allow(unused_macros, unused_imports, reason = "the tests' harness")]
 mod support;
 
-use recovering::{DESTINATION, Recovering, peak, processor};
+use recovering::{DESTINATION, Recovering, peak, processor, program};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -72,6 +72,8 @@ fn input() -> Result<Input, need::Missing> {
 enum Consumer {
     /// `sh -c 'wal-r wal-fetch …'`, as the server does it.
     WalFetch,
+    /// The same with `wal-r-fetch …`.
+    WalRFetch,
     /// This process, over the socket.
     Socket,
 }
@@ -80,7 +82,9 @@ enum Consumer {
 struct Run<'a> {
     data: Recovering,
     environment: Vec<(&'static str, String)>,
+    /// What PostgreSQL calls, but for the file: by `wal-r`, and by `wal-r-fetch`.
     argv: Vec<OsString>,
+    quick: String,
     pace: &'a Pace,
 }
 
@@ -96,16 +100,21 @@ impl Run<'_> {
             ("AWS_EC2_METADATA_DISABLED", "true".into()),
             ("PATH", "/usr/bin:/bin".into()),
         ];
-        let words = [env!("CARGO_BIN_EXE_wal-r"), "wal-fetch", "--prefix", "s3://bucket/a"];
-        Run { data, environment, argv: words.map(OsString::from).to_vec(), pace }
+        let argv = [&program("wal-r"), "wal-fetch", "--prefix", "s3://bucket/a"].map(OsString::from).to_vec();
+        let quick = format!("{} --prefix s3://bucket/a", program("wal-r-fetch"));
+        Run { data, environment, argv, quick, pace }
     }
 
     /// By the program. Its exit code.
     fn fetch(&self, name: &str) -> Option<i32> {
-        self.data.make_room();
         let words: Vec<_> = self.argv.iter().map(|word| word.to_string_lossy()).collect();
+        self.call(&words.join(" "), name)
+    }
+
+    fn call(&self, words: &str, name: &str) -> Option<i32> {
+        self.data.make_room();
         let mut command = self.data.command("/bin/sh");
-        command.arg("-c").arg(format!("{} {name} {DESTINATION}", words.join(" ")));
+        command.arg("-c").arg(format!("{words} {name} {DESTINATION}"));
         command.envs(self.environment.iter().map(|(name, value)| (*name, value))).stdin(Stdio::null());
         command.stderr(Stdio::null()).status().expect("a shell").code()
     }
@@ -131,10 +140,13 @@ fn measure(input: &Input, distance: Distance, consumer: Consumer) {
         if number == WARM {
             warm = Instant::now();
         }
-        let by_program = matches!(consumer, Consumer::WalFetch) || number == 0;
-        if by_program || !run.ask(name) {
-            alone += u32::from(!by_program);
-            assert_eq!(run.fetch(name), Some(0), "{name}");
+        match consumer {
+            Consumer::WalRFetch => assert_eq!(run.call(&run.quick, name), Some(0), "{name}"),
+            Consumer::Socket if number > 0 && run.ask(name) => {}
+            Consumer::WalFetch | Consumer::Socket => {
+                alone += u32::from(matches!(consumer, Consumer::Socket) && number > 0);
+                assert_eq!(run.fetch(name), Some(0), "{name}");
+            }
         }
         if number % 50 == 49 {
             memory = memory.max(run.data.status().and_then(|status| peak(status.pid)).unwrap_or(0));
@@ -206,7 +218,7 @@ fn main() {
     let told: Vec<u64> = std::env::args().filter_map(|word| word.parse().ok()).collect();
     let delays = if told.is_empty() { vec![0, 20, 50, 100, 300] } else { told };
     for milliseconds in delays {
-        for consumer in [Consumer::WalFetch, Consumer::Socket] {
+        for consumer in [Consumer::WalFetch, Consumer::WalRFetch, Consumer::Socket] {
             measure(&input, Distance::of(milliseconds, MEGABYTES_A_SECOND), consumer);
         }
     }

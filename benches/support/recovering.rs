@@ -86,6 +86,18 @@ impl Recovering {
     }
 }
 
+/// Where a program of ours is: as it was built for this bench, or where `WALR_BENCH_BIN` says that it was installed.
+pub fn program(name: &str) -> String {
+    let built = match name {
+        "wal-r-fetch" => env!("CARGO_BIN_EXE_wal-r-fetch"),
+        _ => env!("CARGO_BIN_EXE_wal-r"),
+    };
+    match std::env::var_os("WALR_BENCH_BIN") {
+        Some(folder) => std::path::absolute(Path::new(&folder).join(name)).expect("a path").display().to_string(),
+        None => built.to_owned(),
+    }
+}
+
 /// The most memory that a process has had, while it lives.
 pub fn peak(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;

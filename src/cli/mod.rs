@@ -216,9 +216,9 @@ impl Call {
         let context = &self.context;
         context.warn()?;
         let store = context.store().await?;
-        let again = context.again(&store.url())?;
+        let command = context.restore_command(&store.url())?;
         let workers = context.config()?.count(config::Id::WALG_DOWNLOAD_CONCURRENCY)?;
-        let options = args.options(again, workers.and_then(|count| usize::try_from(count).ok()))?;
+        let options = args.options(command, workers.and_then(|count| usize::try_from(count).ok()))?;
         let plan = commands::backup_fetch::plan(&*store, &options).await?;
         if args.plan_only() {
             context.console().print(&render::backup_fetch::plan(&plan, context.format())?)?;

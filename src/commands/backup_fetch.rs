@@ -86,8 +86,8 @@ pub enum Which {
 /// Recovery as it is asked for; [`Recovery`] without what this program adds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
-    /// Program and flags of restore_command, without the verb.
-    pub program: Vec<String>,
+    /// The words of restore_command, but for the file.
+    pub command: Vec<String>,
     /// Where to stop.
     pub target: Option<RecoveryTarget>,
     /// Stop behind the target?
@@ -341,9 +341,8 @@ pub async fn run(store: Arc<dyn Store>, options: &Options, plan: Plan, progress:
 }
 
 fn settings(wanted: &Wanted) -> Recovery {
-    let words: Vec<String> = wanted.program.iter().cloned().chain(["wal-fetch".to_owned()]).collect();
     Recovery {
-        restore_command: recovery::restore_command(&words),
+        restore_command: recovery::restore_command(&wanted.command),
         target: wanted.target.clone(),
         inclusive: wanted.inclusive,
         timeline: wanted.timeline,

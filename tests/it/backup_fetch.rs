@@ -103,7 +103,7 @@ fn a_plan_touches_nothing() {
     let out = fetch(&archive, &target, &["LATEST", "--plan", "--recover"]).output().expect("a run");
     assert!(out.status.success(), "{}", stderr(&out));
     let text = stdout(&out);
-    for want in ["backup       base_", "restore_command = '", "wal-fetch \"%f\" \"%p\"'", "all 1 in the archive"] {
+    for want in ["backup       base_", "restore_command = '", "wal-r-fetch --prefix ", "all 1 in the archive"] {
         assert!(text.contains(want), "{want}\n{text}");
     }
     assert!(!target.exists());

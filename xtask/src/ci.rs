@@ -4,7 +4,7 @@
 //! Out: each command before it runs. Never: changes a file of the tree.
 
 use crate::shell::{self, Outcome, cargo, run as sh};
-use crate::{demo, docs, test, tidy};
+use crate::{demo, docs, install, test, tidy};
 
 /// `cargo xtask ci [--but-tests]`.
 pub(crate) fn run(arguments: &[String]) -> Outcome {
@@ -24,5 +24,6 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     sh(cargo().args(["doc", "--workspace", "--no-deps", "--features", "testing"]).env("RUSTDOCFLAGS", "-D warnings"))?;
     docs::run(&[])?;
     demo::run(&[])?;
+    install::run(&["--debug", "--root", "target/installed"].map(String::from))?;
     if but_tests { Ok(()) } else { test::run(&[String::from("--require-all")]) }
 }

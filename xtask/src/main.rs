@@ -9,6 +9,7 @@ mod ci;
 mod damage;
 mod demo;
 mod docs;
+mod install;
 mod setup;
 mod shell;
 mod test;
@@ -28,6 +29,8 @@ For everyone
   test [--require-all] [-- ARGS]
                           set up, then run every test; what could not run is counted and named
                           (--require-all makes it a failure); ARGS go to the test programs
+  install [--root DIR] [--debug]
+                          wal-r and wal-r-fetch, the latter linked for the quickest start
 For developers
   setup                   install what the tests need: PostgreSQL 10 to 18, Garage, wal-e, lzop
   ci                      all that CI runs, in its order
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         "bench" => bench::bench(&arguments),
         "fuzz" => bench::fuzz(&arguments),
         "docs" => docs::run(&arguments),
+        "install" => install::run(&arguments),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
             Ok(())

@@ -130,9 +130,9 @@ impl Args {
         self.plan
     }
 
-    /// What the verb takes. `again`: program and flags that make another call reach the same archive. `workers`: from
+    /// What the verb takes. `command`: what restore_command calls, but for the file. `workers`: from
     /// the settings, where no flag says.
-    pub fn options(&self, again: Vec<String>, workers: Option<usize>) -> Answer<Options> {
+    pub fn options(&self, command: Vec<String>, workers: Option<usize>) -> Answer<Options> {
         let local = TimeZone::system();
         let target = absolute(&self.target)?;
         let which = match (&self.name, &self.before) {
@@ -166,13 +166,13 @@ impl Args {
             },
             any_system: self.any_system,
             wal_elsewhere: self.wal_elsewhere,
-            recovery: self.recovery(again, &local)?,
+            recovery: self.recovery(command, &local)?,
             workers: self.pool_size.or(workers).filter(|workers| *workers > 0),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
         })
     }
 
-    fn recovery(&self, again: Vec<String>, local: &TimeZone) -> Answer<Option<Wanted>> {
+    fn recovery(&self, command: Vec<String>, local: &TimeZone) -> Answer<Option<Wanted>> {
         let target = if let Some(time) = &self.recovery_target_time {
             Some(RecoveryTarget::Time(parse_target_time(time, local)?))
         } else if let Some(lsn) = &self.recovery_target_lsn {
@@ -191,7 +191,7 @@ impl Args {
             return Ok(None);
         }
         Ok(Some(Wanted {
-            program: again,
+            command,
             target,
             inclusive: self.recovery_target_inclusive,
             timeline: self.recovery_target_timeline.unwrap_or_default(),

@@ -19,6 +19,25 @@ fn what_was_said_by_flag_is_said_again_but_no_secret() {
 }
 
 #[test]
+fn restore_command_is_the_quick_twin_where_it_lies_beside() {
+    let folder = tempfile::tempdir().unwrap();
+    let beside = |name: &str| folder.path().join(name).display().to_string();
+    let program = |name: &str, mode: u32| {
+        std::fs::write(beside(name), "").unwrap();
+        std::fs::set_permissions(beside(name), PermissionsExt::from_mode(mode)).unwrap();
+    };
+    program("wal-r", 0o755);
+    assert_eq!(quick_twin(&beside("wal-r")), None);
+    program("wal-r-fetch", 0o644);
+    assert_eq!(quick_twin(&beside("wal-r")), None, "it cannot be run");
+    program("wal-r-fetch", 0o755);
+    assert_eq!(quick_twin(&beside("wal-r")), Some(beside("wal-r-fetch")));
+    // It would look for another one.
+    program("my-wal-r", 0o755);
+    assert_eq!(quick_twin(&beside("my-wal-r")), None);
+}
+
+#[test]
 fn the_default_place_of_a_ledger() {
     let home = tempfile::tempdir().unwrap();
     let environment = |name| Environment::from_pairs([(name, home.path().to_str().unwrap())]);

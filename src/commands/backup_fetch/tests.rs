@@ -31,8 +31,8 @@ fn options(target: &Path) -> Options {
 }
 
 fn recover(target: Option<RecoveryTarget>, timeline: TargetTimeline) -> Option<Wanted> {
-    let program = vec!["/bin/wal-r".to_owned(), "--prefix".into(), "memory:///".into()];
-    Some(Wanted { program, target, inclusive: None, timeline, action: None, standby: false, trusted: false })
+    let command = ["/bin/wal-r", "--prefix", "memory:///", "wal-fetch"].map(str::to_owned).to_vec();
+    Some(Wanted { command, target, inclusive: None, timeline, action: None, standby: false, trusted: false })
 }
 
 async fn restore_from(store: Arc<dyn Store>, options: &Options) -> Answer<Report> {

@@ -164,6 +164,7 @@ impl AzureStore {
             code: header(headers, "x-ms-error-code"),
             location: header(headers, "location"),
             date: header(headers, "date"),
+            now: Some(jiff::Timestamp::now()),
         };
         let (kind, what) = refusal.meaning();
         let stated = header(headers, "content-range").and_then(|text| text.rsplit_once("*/")?.1.trim().parse().ok());

@@ -20,6 +20,11 @@ pub(super) use pages::listing;
 pub(super) use way::{chain, root, transport};
 
 use super::{ETag, StoreErrorKind};
+use jiff::{SignedDuration, Timestamp};
+
+/// Clocks that are so far apart are not both right. (Stores refuse what was signed more than 15 minutes ago; Garage, more
+/// than a day.)
+const APART: SignedDuration = SignedDuration::from_mins(5);
 
 /// The text of the first element of this name. Enough for the flat error documents.
 pub(super) fn element<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
@@ -65,6 +70,12 @@ pub(super) fn unexplained(body: &[u8], store: &str) -> String {
         Some(b'<') => format!(" and a page that is not {store}'s"),
         Some(_) => format!(" and a text that is not {store}'s"),
     }
+}
+
+/// Is this machine's clock far from what an answer says? `date`: its header, as HTTP writes times.
+pub(super) fn clock_is_off(date: Option<&str>, now: Option<Timestamp>) -> bool {
+    let theirs = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok());
+    theirs.zip(now).is_some_and(|(theirs, now)| now.duration_since(theirs.timestamp()).abs() > APART)
 }
 
 /// And that it was the clock. `date` is the store's.

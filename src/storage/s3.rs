@@ -402,6 +402,7 @@ fn failure<E: std::error::Error + Send + Sync + 'static>(
         region: header("x-amz-bucket-region"),
         location: header("location"),
         date: header("date"),
+        now: Some(jiff::Timestamp::now()),
     }
     .meaning();
     Failure {

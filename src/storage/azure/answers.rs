@@ -24,6 +24,8 @@ pub(super) struct Refusal<'a> {
     pub location: Option<&'a str>,
     /// `Date`: the server's clock.
     pub date: Option<&'a str>,
+    /// This machine's, when the answer came.
+    pub now: Option<jiff::Timestamp>,
 }
 
 impl Refusal<'_> {
@@ -44,7 +46,8 @@ impl Refusal<'_> {
         if document.is_none() && !self.bodiless {
             what.push_str(&remote::unexplained(self.body, "Azure"));
         }
-        if detail.is_some_and(is_skewed) {
+        let off = matches!(self.status, 400..=403) && remote::clock_is_off(self.date, self.now);
+        if off || detail.is_some_and(is_skewed) {
             what.push_str(&remote::wrong_clock(self.date));
         }
         if let Some(place) = self.location.filter(|_| kind == Kind::Redirected) {

@@ -25,6 +25,8 @@ pub(super) struct Refusal<'a> {
     pub location: Option<&'a str>,
     /// `Date`: the server's clock.
     pub date: Option<&'a str>,
+    /// This machine's, when the answer came.
+    pub now: Option<jiff::Timestamp>,
 }
 
 /// What it means.
@@ -42,12 +44,17 @@ impl Refusal<'_> {
         let document = error_document(self.body);
         let code = document.and_then(|document| element(document, "Code"));
         let message = document.and_then(|document| element(document, "Message"));
-        let kind = kind(self.status, code);
+        // Not every store says so itself: Garage has "Date is too old", others that the signature is wrong.
+        let off = matches!(self.status, 400..=403) && remote::clock_is_off(self.date, self.now);
+        let kind = match kind(self.status, code) {
+            Kind::Config if off && code == Some("InvalidRequest") => Kind::Refused,
+            kind => kind,
+        };
         let mut what = remote::answered(kind, self.status, code, message);
         if document.is_none() {
             what.push_str(&remote::unexplained(self.body, "S3"));
         }
-        if code == Some("RequestTimeTooSkewed") {
+        if off || code == Some("RequestTimeTooSkewed") {
             what.push_str(&remote::wrong_clock(self.date));
         }
         let region = self.region.or_else(|| document.and_then(|document| element(document, "Region")));

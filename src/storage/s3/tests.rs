@@ -198,6 +198,35 @@ fn sentences() {
         "refused with 403 RequestTimeTooSkewed: about RequestTimeTooSkewed; the clock of this machine is wrong \
          (the store's says Sat, 21 Nov 2026 09:00:00 GMT)",
     );
+    // Where the store says something else, the two clocks tell.
+    let old = b"<Error><Code>InvalidRequest</Code><Message>Bad request: Date is too old</Message></Error>";
+    let (date, now) = ("Sat, 21 Nov 2026 09:00:00 GMT", |text: &str| Some(text.parse().unwrap()));
+    let refusal = |now| Refusal { status: 400, body: old, date: Some(date), now, ..Refusal::default() };
+    for wrong in ["2026-11-20T08:00:00Z", "2026-11-21T08:54:59Z", "2026-11-21T09:05:01Z", "2027-01-01T00:00:00Z"] {
+        let meaning = refusal(now(wrong)).meaning();
+        assert_eq!(meaning.kind, Kind::Refused);
+        assert_eq!(
+            meaning.what,
+            "refused with 400 InvalidRequest: Bad request: Date is too old; the clock of this machine is wrong (the \
+             store's says Sat, 21 Nov 2026 09:00:00 GMT)"
+        );
+        let forged = Reply::s3_error(403, "SignatureDoesNotMatch").body;
+        let meaning = Refusal { status: 403, body: &forged, ..refusal(now(wrong)) }.meaning();
+        assert!(
+            meaning.kind == Kind::Refused && meaning.what.contains("the clock of this machine"),
+            "{}",
+            meaning.what
+        );
+        let absent = Reply::s3_error(404, "NoSuchKey").body;
+        let meaning = Refusal { status: 404, body: &absent, ..refusal(now(wrong)) }.meaning();
+        assert!(meaning.kind == Kind::NoSuchObject && !meaning.what.contains("clock"), "{}", meaning.what);
+    }
+    for right in [None, now("2026-11-21T08:55:00Z"), now("2026-11-21T09:05:00Z")] {
+        let meaning = refusal(right).meaning();
+        assert_eq!(meaning.kind, Kind::Config);
+        assert!(!meaning.what.contains("clock"), "{}", meaning.what);
+    }
+    assert!(!Refusal { date: Some("noon"), ..refusal(now("2027-01-01T00:00:00Z")) }.meaning().what.contains("clock"));
     check(Refusal { status: 403, ..Refusal::default() }, "refused with 403 and no explanation");
     check(
         Refusal { status: 502, body: b"<html>nginx</html>", ..Refusal::default() },

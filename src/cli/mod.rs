@@ -444,7 +444,12 @@ impl Call {
             }
         }
         if context.format() == args::Format::Json {
-            context.console().print(&render::document("wal-r.wal-fetch", 1, &report)?)?;
+            // The file is what was asked for, and it is there or not whoever can read of it.
+            if let Err(error) = context.console().print(&render::document("wal-r.wal-fetch", 1, &report)?)
+                && !console::reader_gone(&error)
+            {
+                tracing::warn!("{}", error.chain());
+            }
         }
         Ok(match report.outcome {
             commands::wal_fetch::Outcome::Delivered { .. } => exit::OK,

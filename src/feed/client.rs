@@ -146,8 +146,10 @@ pub fn ask(destination: &Path, file: &WalFile, settings: &str) -> Told {
             }
             // Somebody else took it.
             Ok(false) => {}
+            // The spool's disk, or the destination's: who fetches it alone finds out.
             Err(error) => {
-                told.what = What::Refused(error);
+                told.warnings.push(error.chain());
+                told.what = What::Alone { why: Some("what lies ready cannot be taken".to_owned()), start: false };
                 return told;
             }
         }

@@ -56,10 +56,11 @@ impl Landing {
                     .unwrap_or_else(|| error("cannot create a file beside it"))
                     .because(io::Error::from(cause))
             })? {
-                file.set_len(0).map_err(|cause| error("cannot empty the temporary file").because(cause))?;
-                sweep(Some(number), &slot);
                 let destination = destination.to_owned();
-                return Ok(Landing { file, temporary, destination, published: false });
+                let landing = Landing { file, temporary, destination, published: false };
+                landing.file.set_len(0).map_err(|cause| error("cannot empty the temporary file").because(cause))?;
+                sweep(Some(number), &slot);
+                return Ok(landing);
             }
         }
         Err(error("too many fetches of this one file at the same time"))
@@ -75,10 +76,15 @@ impl Landing {
 
     /// Copy a whole file of this size into it; the kernel does, where it can.
     pub fn fill_from(&self, source: &mut File, size: u64) -> Answer<()> {
-        io::copy(source, &mut &self.file).map(drop).map_err(|cause| {
+        let copied = io::copy(source, &mut &self.file).map_err(|cause| {
             let written = self.file.metadata().map_or(0, |file| file.blocks().saturating_mul(512));
             write_failed(&cause, &self.destination, Some(size), written)
-        })
+        })?;
+        if copied != size {
+            let what = format!("only {copied} of {size} bytes could be copied");
+            return Err(Error::new(Code::LocalIo, what).on(self.destination.display()));
+        }
+        Ok(())
     }
 
     /// Begin again with an empty file: what came was no good.
@@ -96,18 +102,23 @@ impl Landing {
     /// The same, if it still may: `may` is asked right before the rename, and what it gives is held until that is done.
     pub fn publish_if<T>(mut self, sync: bool, may: impl FnOnce() -> Answer<T>) -> Answer<()> {
         let error = |what: &str| Error::new(Code::LocalIo, what).on(self.destination.display());
-        if sync {
-            self.file.sync_all().map_err(|cause| write_failed(&cause, &self.destination, None, 0))?;
-        }
-        let held = may()?;
+        let kept = match sync {
+            true => self.file.sync_all(),
+            false if says_too_late(&self.file) => self.file.sync_data(),
+            false => Ok(()),
+        };
+        kept.map_err(|cause| write_failed(&cause, &self.destination, None, 0))?;
+        let _held = may()?;
         std::fs::rename(&self.temporary, &self.destination)
             .map_err(|cause| error("cannot give the finished file its name").because(cause))?;
         self.published = true;
-        drop(held);
         if sync {
-            File::open(folder_of(&self.destination))
-                .and_then(|parent| parent.sync_all())
-                .map_err(|cause| error("is written, but its directory cannot be synced").because(cause))?;
+            let synced = File::open(folder_of(&self.destination)).and_then(|parent| parent.sync_all());
+            synced.map_err(|cause| {
+                // Nothing is left behind an error.
+                let _ = std::fs::remove_file(&self.destination);
+                error("its directory cannot be synced").because(cause)
+            })?;
         }
         Ok(())
     }
@@ -190,6 +201,26 @@ fn sweep(ours: Option<u32>, slot: &dyn Fn(u32) -> PathBuf) {
             let _ = std::fs::remove_file(path);
         }
     }
+}
+
+/// Is this file system none of those that say when they take bytes whether there is room for them? Over a network it may be
+/// said only when the file is synced or closed, and what did not fit reads as zeros by then. (Closing such a file sends
+/// everything as well, so that syncing costs nothing more.)
+fn says_too_late(file: &File) -> bool {
+    /// ext2 to ext4, XFS, Btrfs, tmpfs, ramfs, ZFS, F2FS, bcachefs, overlayfs. Source: Linux, `magic.h`; statfs(2).
+    const AT_ONCE: [u32; 9] = [
+        0xEF53,
+        0x5846_5342,
+        0x9123_683E,
+        0x0102_1994,
+        0x8584_58F6,
+        0x2FC1_2FC1,
+        0xF2F5_2010,
+        0xCA45_1A4E,
+        0x794C_7630,
+    ];
+    // The field's type differs between machines; all of these have 32 bits.
+    rustix::fs::fstatfs(file).map_or(true, |of| !AT_ONCE.contains(&(of.f_type as u32)))
 }
 
 fn write_failed(cause: &io::Error, destination: &Path, size: Option<u64>, written: u64) -> Error {

@@ -279,7 +279,9 @@ enum Done {
 enum Join {
     Broken(Broken),
     /// Somebody took the file away.
-    Unread,
+    Gone,
+    /// The disk does not give it back.
+    Unread(std::io::Error),
 }
 
 struct Actor {
@@ -903,7 +905,16 @@ impl Actor {
                 self.entries.insert(name, refused);
             }
             // It is fetched anew when it is asked for.
-            Err(Join::Unread) => {}
+            Err(Join::Gone) => {}
+            // PostgreSQL would take a segment that it cannot read for the end of its WAL.
+            Err(Join::Unread(cause)) => {
+                let error =
+                    Error::new(Code::LocalIo, "cannot be read back").on(self.path(&name).display()).because(cause);
+                self.trouble(&error.chain());
+                self.carries.remove(&name);
+                // Not anew for who waits: it would end the same way, again and again.
+                self.failed(&WalFile::Segment(name), error);
+            }
         }
         self.settle(name);
     }
@@ -982,7 +993,10 @@ fn find_mode(settings: &Settings, file: &WalFile) -> Mode {
 }
 
 fn join_file(path: &Path, mut joining: Joining) -> Result<Option<Joined>, Join> {
-    let unread = |_: std::io::Error| Join::Unread;
+    let unread = |cause: std::io::Error| match cause.kind() {
+        std::io::ErrorKind::NotFound => Join::Gone,
+        _ => Join::Unread(cause),
+    };
     let mut file = File::open(path).map_err(unread)?;
     let mut piece = vec![0; 64 * 1024];
     loop {

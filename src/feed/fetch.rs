@@ -195,6 +195,11 @@ pub struct Around {
 
 impl Fetch<'_> {
     async fn segment(&mut self, name: SegmentName) -> Answer<Outcome> {
+        // Without them a parent's segment could stand in for its child's, and a gap look like the end.
+        if let Some(trouble) = &self.mode.histories_trouble {
+            let what = format!("it cannot be told which timelines are followed: {trouble}");
+            return Err(Error::new(Code::LocalIo, what).on(name));
+        }
         if let Some(begin) = self.before_its_timeline(name) {
             self.notes
                 .push(format!("{name} was never there: timeline {} begins at {begin}, behind it", name.timeline()));

@@ -81,6 +81,8 @@ pub struct Mode {
     pub target: Target,
     /// The timeline histories in its WAL directory: every timeline that recovery decided to follow is among them.
     pub histories: Vec<TimelineHistory>,
+    /// Why they cannot be read, although they may be there.
+    pub histories_trouble: Option<String>,
     /// Does the server throw the destination away after a crash? Then it need not be synced.
     pub transient: bool,
 }
@@ -105,9 +107,13 @@ impl Mode {
             Some(Err(trouble)) => (None, Some(trouble)),
             None => (None, None),
         };
-        let histories = data.as_deref().map(|data| local_histories(data, version)).unwrap_or_default();
+        let (histories, histories_trouble) = match data.as_deref().map(|data| local_histories(data, version)) {
+            Some(Ok(histories)) => (histories, None),
+            Some(Err(trouble)) => (Vec::new(), Some(trouble)),
+            None => (Vec::new(), None),
+        };
         let target = settings.target(version);
-        Mode { who, because, data, control, control_trouble, version, target, histories, transient }
+        Mode { who, because, data, control, control_trouble, version, target, histories, histories_trouble, transient }
     }
 
     /// Will the server itself refuse to open when the archive ends before its target?
@@ -130,7 +136,11 @@ impl Mode {
 
 /// The directory we run in, or the one whose WAL directory the destination is in.
 fn data_directory(directory: &Path, destination: &Path) -> Option<PathBuf> {
-    let is_data = |path: &Path| path.join("PG_VERSION").is_file();
+    // Where it cannot be told, it may be one.
+    let is_data = |path: &Path| match fs::metadata(path.join("PG_VERSION")) {
+        Ok(about) => about.is_file(),
+        Err(error) => !is_absence(&error),
+    };
     let of_destination = || {
         let wal = destination.parent()?;
         let named = matches!(wal.file_name()?.to_str()?, "pg_wal" | "pg_xlog");
@@ -142,7 +152,8 @@ fn data_directory(directory: &Path, destination: &Path) -> Option<PathBuf> {
 }
 
 fn who(data: &Path, version: Option<PgVersion>, settings: &Settings, own_name: bool) -> (Who, String) {
-    let there = |name: &str| data.join(name).exists();
+    let look = |name: &str| fs::metadata(data.join(name)).map(drop);
+    let there = |name: &str| look(name).is_ok();
     // A version that does not know a file does not act on it either; an unknown version may know both.
     let signals = version.is_none_or(|version| !version.has_recovery_conf());
     let conf = version.is_none_or(PgVersion::has_recovery_conf);
@@ -158,10 +169,26 @@ fn who(data: &Path, version: Option<PgVersion>, settings: &Settings, own_name: b
             false => (Who::PointInTime, "recovery.conf is there".to_owned()),
         };
     }
+    // A disk that fails must not turn a recovery that would promote into nobody.
+    let names = [("standby.signal", signals), ("recovery.signal", signals), ("recovery.conf", conf)];
+    for name in names.into_iter().filter(|(_, known)| *known).map(|(name, _)| name) {
+        if let Err(error) = look(name)
+            && !is_absence(&error)
+        {
+            return (Who::PointInTime, format!("it cannot be told whether {name} is there: {error}"));
+        }
+    }
     match own_name {
         true => (Who::Rewind, "the destination has the file's own name".to_owned()),
         false => (Who::Other, "neither a signal file nor recovery.conf is there".to_owned()),
     }
+}
+
+/// Does the system say that there is no such file? All else says nothing about it; but what is closed to us is not the
+/// directory of a server whose command we are.
+fn is_absence(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
+    matches!(error.kind(), NotFound | NotADirectory | PermissionDenied)
 }
 
 /// pg_control; `Ok(None)` when there is none (a restore that is not finished).
@@ -184,24 +211,34 @@ fn read_control(data: &Path) -> Result<Option<ControlFile>, String> {
     Err(trouble)
 }
 
-/// PostgreSQL keeps a copy of every history that it follows.
-fn local_histories(data: &Path, version: Option<PgVersion>) -> Vec<TimelineHistory> {
+/// PostgreSQL keeps a copy of every history that it follows. One that is no history is not its own.
+fn local_histories(data: &Path, version: Option<PgVersion>) -> Result<Vec<TimelineHistory>, String> {
     let names = version.map_or(["pg_wal", "pg_xlog"].as_slice(), |version| match version.wal_dir() {
         "pg_xlog" => &["pg_xlog"],
         _ => &["pg_wal"],
     });
     let mut histories = Vec::new();
-    for entry in names.iter().filter_map(|name| fs::read_dir(data.join(name)).ok()).flatten().flatten() {
-        let name = entry.file_name();
-        if let Some(Ok(WalFile::History(timeline))) = name.to_str().map(str::parse)
-            && let Ok(bytes) = fs::read(entry.path())
-            && let Ok(history) = TimelineHistory::parse(timeline, &bytes)
-        {
-            histories.push(history);
+    for folder in names.iter().map(|name| data.join(name)) {
+        let trouble = |path: &Path, error: std::io::Error| format!("{}: {error}", path.display());
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if is_absence(&error) => continue,
+            Err(error) => return Err(trouble(&folder, error)),
+        };
+        for entry in entries {
+            let entry = entry.map_err(|error| trouble(&folder, error))?;
+            let name = entry.file_name();
+            let Some(Ok(WalFile::History(timeline))) = name.to_str().map(str::parse) else { continue };
+            match fs::read(entry.path()) {
+                Ok(bytes) => histories.extend(TimelineHistory::parse(timeline, &bytes)),
+                // Renamed or removed since, a directory, or somebody else's.
+                Err(error) if is_absence(&error) || error.kind() == std::io::ErrorKind::IsADirectory => {}
+                Err(error) => return Err(trouble(&entry.path(), error)),
+            }
         }
     }
     histories.sort_by_key(TimelineHistory::timeline);
-    histories
+    Ok(histories)
 }
 
 fn read(path: &Path) -> Option<String> {

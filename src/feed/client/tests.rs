@@ -138,6 +138,19 @@ fn a_file_that_others_took_is_asked_for_again() {
     assert!(!folder.path().join("RECOVERYXLOG").exists());
 }
 
+/// A spool whose disk fails is no reason to stop a recovery: the file is fetched without it, and that is said.
+#[test]
+fn what_cannot_be_taken_is_fetched_alone() {
+    let (folder, told) = against(&["take 000000010000000000000005\n"], |spool| {
+        std::fs::write(spool.join("000000010000000000000005"), "whole").unwrap();
+        // No file takes the place of a folder, whatever the disk.
+        std::fs::create_dir(spool.with_file_name("RECOVERYXLOG")).unwrap();
+    });
+    assert!(matches!(told.what, What::Alone { why: Some(_), start: false }), "{told:?}");
+    assert!(matches!(&told.warnings[..], [one] if one.contains("from the spool")), "{told:?}");
+    assert!(folder.path().join("RECOVERYXLOG").is_dir());
+}
+
 #[test]
 fn without_a_feeder() {
     let folder = tempfile::tempdir().unwrap();

@@ -123,6 +123,31 @@ fn a_link_in_the_slot_is_not_followed() {
 }
 
 #[test]
+fn a_copy_that_comes_short_is_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let (source, destination) = (directory.path().join("s"), directory.path().join("x"));
+    fs::write(&source, [7; 1000]).unwrap();
+    for size in [999, 1001] {
+        let landing = Landing::open(&destination).unwrap();
+        let error = landing.fill_from(&mut File::open(&source).unwrap(), size).unwrap_err();
+        assert!(error.to_string().contains(&format!("only 1000 of {size} bytes")), "{error}");
+    }
+    let landing = Landing::open(&destination).unwrap();
+    landing.fill_from(&mut File::open(&source).unwrap(), 1000).unwrap();
+    landing.publish(false).unwrap();
+    assert_eq!(fs::read(&destination).unwrap(), [7; 1000]);
+    assert_eq!(names(directory.path()), ["s", "x"]);
+}
+
+#[test]
+fn which_file_systems_say_at_once_that_they_are_full() {
+    for (folder, wanted) in [("/dev/shm", false), ("/proc/self", true), ("/sys", true)] {
+        let Ok(file) = File::open(folder) else { continue };
+        assert_eq!(says_too_late(&file), wanted, "{folder}");
+    }
+}
+
+#[test]
 fn modes_follow_the_directory() {
     let directory = tempfile::tempdir().unwrap();
     for (outer, inner) in [(0o700, 0o600), (0o750, 0o640), (0o755, 0o640)] {

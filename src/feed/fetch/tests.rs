@@ -53,6 +53,7 @@ fn mode(who: Who) -> Mode {
         version: PgVersion::parse("13"),
         target: crate::feed::mode::Target::default(),
         histories: Vec::new(),
+        histories_trouble: None,
         transient: true,
     }
 }
@@ -274,6 +275,16 @@ fn a_gap_that_only_a_history_shows() {
     let target = crate::feed::mode::Target { timeline: TargetTimeline::Current, ..Default::default() };
     let stays = Mode { histories: vec![history()], control: Some(control(1)), target, ..mode(Who::PointInTime) };
     Case::new(stays).absent(&store, LAST);
+}
+
+#[test]
+fn histories_that_cannot_be_read_stop_a_recovery() {
+    let trouble = Some("pg_wal/00000002.history: Input/output error".to_owned());
+    for who in [Who::PointInTime, Who::Standby] {
+        let case = Case::new(Mode { histories_trouble: trouble.clone(), ..mode(who) });
+        let said = case.refuses(&archive(), LAST, Code::LocalIo);
+        assert!(said.contains("which timelines are followed: pg_wal/00000002.history: Input/output"), "{said}");
+    }
 }
 
 #[test]

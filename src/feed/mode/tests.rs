@@ -54,6 +54,46 @@ fn signals_and_recovery_conf() {
     assert_eq!(Data::new("?").put("recovery.signal", "").who(), Who::PointInTime);
 }
 
+/// What the disk does not tell may be a recovery that promotes.
+#[test]
+fn a_disk_that_does_not_say_what_is_there() {
+    // A link to itself is an error of the system that is no absence, for whoever looks.
+    let unreadable = |data: &Data, name: &str| std::os::unix::fs::symlink(name, data.0.path().join(name)).unwrap();
+    for (version, name) in [("13", "recovery.signal"), ("13", "standby.signal"), ("11", "recovery.conf")] {
+        let data = Data::new(version);
+        unreadable(&data, name);
+        for destination in ["pg_wal/RECOVERYXLOG", "pg_wal/000000010000000000000003"] {
+            let mode = data.find(destination);
+            assert_eq!(mode.who, Who::PointInTime, "{name}");
+            assert!(mode.because.contains(&format!("whether {name} is there: ")), "{}", mode.because);
+        }
+    }
+    let data = Data::new("13");
+    unreadable(&data, "recovery.conf");
+    assert_eq!(data.who(), Who::Other, "13 does not act on it");
+    // One that is there decides.
+    data.put("standby.signal", "");
+    unreadable(&data, "recovery.signal");
+    assert_eq!(data.who(), Who::Standby);
+    // The way cannot be told where a history does not let itself be read.
+    let data = Data::new("13");
+    data.put("pg_wal/00000002.history", "1\t0/A000000\tx\n");
+    assert!(data.find("x").histories_trouble.is_none());
+    std::os::unix::fs::symlink("00000003.history", data.0.path().join("pg_wal/00000003.history")).unwrap();
+    let mode = data.find("x");
+    assert!(
+        mode.histories.is_empty() && mode.histories_trouble.is_some_and(|said| said.contains("00000003.history: "))
+    );
+    fs::remove_file(data.0.path().join("pg_wal/00000003.history")).unwrap();
+    fs::create_dir(data.0.path().join("pg_wal/00000003.history")).unwrap();
+    assert!(data.find("x").histories_trouble.is_none());
+    // Nor is it certain that this is no data directory.
+    let data = Data(tempfile::tempdir().unwrap());
+    unreadable(&data, "PG_VERSION");
+    data.put("recovery.signal", "");
+    assert_eq!(data.who(), Who::PointInTime);
+}
+
 #[test]
 fn names_of_the_destination() {
     let data = Data::new("13");

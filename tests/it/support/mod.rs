@@ -15,7 +15,9 @@
 
 pub mod archive;
 pub mod azurite;
+pub mod cgroup;
 pub mod clean;
+pub mod clock;
 pub mod daemon;
 pub mod feeder;
 pub mod garage;
@@ -26,6 +28,7 @@ pub mod proxy;
 pub mod recovery;
 pub mod restore;
 pub mod scratch;
+pub mod strace;
 #[path = "../../../xtask/src/tools.rs"]
 pub mod tools;
 pub mod wal_e;

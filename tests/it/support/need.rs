@@ -5,6 +5,8 @@
 //! Never: a skip without the name of the test, what it lacks and how to get it.
 
 use super::azurite::Azurite;
+use super::cgroup::Cgroup;
+use super::clock::Faketime;
 use super::garage::Garage;
 use super::postgres::Postgres;
 use super::tools;
@@ -106,6 +108,25 @@ pub fn lzop() -> Result<PathBuf, Missing> {
 /// What computes a certificate's seal as its page says.
 pub fn jq() -> Result<PathBuf, Missing> {
     tools::system("jq").ok_or_else(|| Missing::program("jq"))
+}
+
+/// What makes system calls fail.
+pub fn strace() -> Result<PathBuf, Missing> {
+    tools::system("strace").ok_or_else(|| Missing::program("strace"))
+}
+
+/// What moves the clock of the programs it is loaded into.
+pub fn faketime() -> Result<Faketime, Missing> {
+    let machines = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut libraries = machines.map(|machine| machine.join("faketime/libfaketimeMT.so.1"));
+    let library = libraries.find(|library| library.is_file());
+    let found = tools::system("faketime").zip(library).map(|(program, library)| Faketime { program, library });
+    found.ok_or_else(|| Missing::program("faketime"))
+}
+
+/// A group of processes that share so much memory.
+pub fn memory(bytes: u64) -> Result<Cgroup, Missing> {
+    Cgroup::new(bytes).ok_or_else(|| Missing::right("a memory cgroup of one's own"))
 }
 
 /// The browser that pages are looked at in.

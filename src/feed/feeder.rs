@@ -237,6 +237,8 @@ pub fn start(settings: Settings, first: &WalFile) -> Answer<Option<(Feeder, toki
     let running = tokio::spawn(async move {
         let cleared = actor.run(inbox, life).await;
         listening.abort();
+        // Until it has let go of its name: the next one may be of a folder that the system calls the same.
+        let _ = listening.await;
         if let Some((meeting, entries)) = cleared {
             spool::clear(&meeting, &entries);
             // No wal-fetch may come that finds what a killed one left.

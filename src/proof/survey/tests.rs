@@ -184,9 +184,8 @@ fn names_that_run_across_a_border_tell_the_size() {
     assert_eq!(survey(&store).size.bytes(), 64 << 20);
 }
 
-/// Whatever small object cannot be read, and however: the survey stands, and says so where it matters.
-#[test]
-fn one_object_that_cannot_be_read_ends_nothing() {
+/// An archive with each kind of small object; and the same behind what counts the calls.
+fn one_of_each() -> (MemoryStore, FaultyStore) {
     let store = fixture::store(
         "1: 01..07
          2.history: 1@0/8000000
@@ -195,6 +194,13 @@ fn one_object_that_cannot_be_read_ends_nothing() {
          backup base_000000010000000000000003_00000040 parts 0",
     );
     let counted = FaultyStore::new(Arc::new(store.clone()), FaultPlan::none());
+    (store, counted)
+}
+
+/// Whatever small object cannot be read, and however: the survey stands, and says so where it matters.
+#[test]
+fn one_object_that_cannot_be_read_ends_nothing() {
+    let (store, counted) = one_of_each();
     block_on(scan(&counted)).unwrap();
     let calls = counted.calls_made();
     for call in 0..calls {
@@ -216,14 +222,7 @@ fn one_object_that_cannot_be_read_ends_nothing() {
 /// A sentinel, history or system identifier that is replaced while it is read costs one more request, and nothing is missing.
 #[test]
 fn small_objects_that_are_replaced_are_read_anew() {
-    let store = fixture::store(
-        "1: 01..07
-         2.history: 1@0/8000000
-         2: 08..0A
-         key sysids/sysid
-         backup base_000000010000000000000003_00000040 parts 0",
-    );
-    let counted = FaultyStore::new(Arc::new(store.clone()), FaultPlan::none());
+    let (store, counted) = one_of_each();
     let clean = show(&block_on(scan(&counted)).unwrap());
     let whole = |(_, call): &(u64, Call)| matches!(call, Call::Get(_, ByteRange::ALL));
     let calls: Vec<(u64, Call)> = (0..).zip(counted.calls()).filter(whole).collect();

@@ -4,8 +4,8 @@
 //! digest of them that is signed, which every kin of S3 checks them against; replaces what must be absent (see [`When`]).
 //!
 //! That is the MD5 that the source gives as its ETag, where it does; else their SHA-256, which a copy has already. To compute
-//! an MD5 would cost more than all else together. A copy that
-//! the server makes asks for no checksum: a server that has none would read, and some write, every byte for it.
+//! an MD5 would cost more than all else together. A copy that the server makes asks for no checksum: a server that has none
+//! would read, and some write, every byte for it.
 //! Source: Amazon S3 API reference (PutObject, CreateMultipartUpload and its kin, CopyObject, UploadPartCopy, CreateBucket).
 
 use super::{S3Store, Watch};

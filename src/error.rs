@@ -103,12 +103,13 @@ struct Inner {
     object: Option<String>,
     hint: Option<String>,
     source: Option<Box<dyn StdError + Send + Sync>>,
+    beside: Vec<String>,
 }
 
 impl Error {
     /// A failure: its code and one sentence, lower case, no full stop, naming what was being done.
     pub fn new(code: Code, what: impl Into<String>) -> Self {
-        Error(Box::new(Inner { code, what: what.into(), object: None, hint: None, source: None }))
+        Error(Box::new(Inner { code, what: what.into(), object: None, hint: None, source: None, beside: Vec::new() }))
     }
 
     /// Name the object: a URL of the store, a path, a segment.
@@ -129,6 +130,13 @@ impl Error {
     #[must_use]
     pub fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.0.source = Some(source.into());
+        self
+    }
+
+    /// What else was found out while it failed, as a clause: printed behind the causes.
+    #[must_use]
+    pub fn beside(mut self, clause: impl Into<String>) -> Self {
+        self.0.beside.push(clause.into());
         self
     }
 
@@ -162,12 +170,17 @@ impl Error {
         self.0.object.as_deref()
     }
 
+    /// What else was found out while it failed.
+    pub fn besides(&self) -> &[String] {
+        &self.0.beside
+    }
+
     /// What to do next: the hint given on the spot, else the one that belongs to the code.
     pub fn advice(&self) -> Option<&str> {
         self.0.hint.as_deref().or_else(|| self.0.code.hint())
     }
 
-    /// The sentence and every cause behind it, in one line: `what: cause: cause`.
+    /// The sentence, every cause behind it, and what stands beside it, in one line: `what: cause: cause; beside`.
     pub fn chain(&self) -> String {
         let mut line = self.to_string();
         let mut cause = StdError::source(self);
@@ -179,6 +192,10 @@ impl Error {
                 line.push_str(&text);
             }
             cause = source.source();
+        }
+        for clause in &self.0.beside {
+            line.push_str("; ");
+            line.push_str(clause);
         }
         line
     }

@@ -9,6 +9,7 @@
 
 pub mod file;
 pub mod settings;
+pub mod storages;
 pub mod store;
 
 pub use settings::{Id, Kind, Read, Setting};
@@ -167,6 +168,17 @@ impl Config {
             config.file = Some(path);
         }
         config.judge();
+        match config.failovers() {
+            Ok(failovers) => {
+                let odd = |(name, one): (String, Config)| {
+                    one.warnings.into_iter().map(move |warning| format!("failover storage {name}: {warning}"))
+                };
+                let odd: Vec<String> = failovers.into_iter().flat_map(odd).collect();
+                config.warnings.extend(odd);
+            }
+            // Of no use to who looks at one store, and an error to who needs all.
+            Err(error) => config.warnings.push(error.chain()),
+        }
         Ok(config)
     }
 

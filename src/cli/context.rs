@@ -5,12 +5,14 @@
 mod ends;
 
 use super::args::{Format, Global, Output};
+use super::config::storages::Storage;
 use super::config::{Config, Environment, Flags, Id, Kind, Setting};
 use super::console::Console;
 use super::progress;
 use crate::commands::daemon::Manager;
 use crate::commands::{Progress, Silent};
 use crate::error::{Answer, Code, Error};
+use crate::feed::stores::Stores;
 use crate::proof::ledger::{Identity, Ledger};
 use crate::proof::survey::Survey;
 use crate::storage::Store;
@@ -210,18 +212,36 @@ impl Context {
         self.open(self.global.deadline.or(Some(deadline))).await
     }
 
-    /// The same for somebody who has waited for so long already.
-    pub async fn store_after(&self, waited: Duration, deadline: Duration) -> Answer<Arc<dyn Store>> {
+    /// All stores of the archive, for somebody who waits and has waited for so long already.
+    pub async fn stores_after(&self, waited: Duration, deadline: Duration) -> Answer<Stores> {
         let left = self.global.deadline.unwrap_or(deadline).saturating_sub(waited);
-        // Once it must be asked, to say what is wrong.
-        self.open(Some(left.max(Duration::from_secs(1)))).await
+        // Once they must be asked, to say what is wrong.
+        self.all_stores(&RetryPolicy::within(left.max(Duration::from_secs(1)))).await
     }
 
-    /// For who feeds a server as long as it recovers: it never gives up for good, and notices soon that the store is back.
-    pub async fn store_to_feed_from(&self, counters: Arc<Counters>) -> Answer<Arc<dyn Store>> {
+    /// The same for many pieces of work, each with a deadline of its own. They are found within this time, if that takes a
+    /// request.
+    pub async fn stores(&self, deadline: Duration) -> Answer<Stores> {
+        self.all_stores(&RetryPolicy::within(deadline)).await
+    }
+
+    /// The same for who feeds a server as long as it recovers: it never gives up for good, and notices soon that a store is
+    /// back.
+    pub async fn stores_to_feed_from(&self) -> Answer<Stores> {
         let hasty = RetryPolicy::within(Duration::ZERO);
         let retry = RetryPolicy { deadline: None, attempts: RetryPolicy::default().attempts, ..hasty };
-        Ok(self.resolve(StoreSettings { retry, counters, ..StoreSettings::default() }).await?.store)
+        self.all_stores(&retry).await
+    }
+
+    /// Each of the archive's stores by its name, or why it cannot be opened.
+    pub async fn each_store(&self, deadline: Duration) -> Answer<Vec<(String, Answer<Arc<dyn Store>>)>> {
+        let retry = RetryPolicy::within(self.global.deadline.unwrap_or(deadline));
+        let mut each = Vec::new();
+        for storage in self.config()?.storages()? {
+            let name = storage.name.clone();
+            each.push((name, resolve(storage, &retry, &Arc::default()).await.map(|resolved| resolved.store)));
+        }
+        Ok(each)
     }
 
     /// `--deadline`, where it was given.
@@ -232,13 +252,6 @@ impl Context {
     /// The environment.
     pub fn environment(&self) -> &Environment {
         &self.environment
-    }
-
-    /// The archive's store without retries: for many pieces of work, each with a deadline of its own around it. It is found
-    /// within this time, if that takes a request.
-    pub async fn bare_store(&self, deadline: Duration) -> Answer<Arc<dyn Store>> {
-        let retry = RetryPolicy::within(deadline);
-        Ok(self.resolve(StoreSettings { retry, ..StoreSettings::default() }).await?.bare)
     }
 
     /// The store of another prefix, with the same settings, taken as it is written: that nothing of an archive is at it
@@ -252,21 +265,36 @@ impl Context {
     }
 
     async fn open(&self, deadline: Option<Duration>) -> Answer<Arc<dyn Store>> {
+        let config = self.config()?;
+        if config.leaves_out_stores() {
+            let target = Id::WALG_TARGET_STORAGE;
+            tracing::warn!("the failover storages are not looked at here: {target:?} names one that is, instead");
+        }
         let retry = deadline.map_or_else(RetryPolicy::default, RetryPolicy::within);
-        Ok(self.resolve(StoreSettings { retry, ..StoreSettings::default() }).await?.store)
+        Ok(resolve(config.storage()?, &retry, &Arc::default()).await?.store)
     }
 
-    async fn resolve(&self, settings: StoreSettings) -> Answer<open::Resolved> {
-        let config = self.config()?;
-        let location = config.location()?;
-        let StoreSettings { retry, counters, .. } = settings;
-        let settings = StoreSettings { retry, counters, ..config.store_settings(&location)? };
-        let resolved = open::resolve(&location, &settings).await?;
-        for place in &resolved.passed_over {
-            tracing::info!("{place} holds no archive, {} does: the prefix can mean both", resolved.location);
+    async fn all_stores(&self, retry: &RetryPolicy) -> Answer<Stores> {
+        let counters = Arc::default();
+        let mut storages = self.config()?.storages()?.into_iter();
+        let no_store = || Error::new(Code::InternalBug, "there is no store");
+        let first = resolve(storages.next().ok_or_else(no_store)?, retry, &counters).await?.bare;
+        let mut others = Vec::new();
+        for storage in storages {
+            others.push(resolve(storage, retry, &counters).await?.bare);
         }
-        Ok(resolved)
+        Ok(Stores::new(first, others, retry, &counters))
     }
+}
+
+/// Find out which place its prefix means, and open it.
+async fn resolve(storage: Storage, retry: &RetryPolicy, counters: &Arc<Counters>) -> Answer<open::Resolved> {
+    let settings = StoreSettings { retry: retry.clone(), counters: Arc::clone(counters), ..storage.settings };
+    let resolved = open::resolve(&storage.location, &settings).await?;
+    for place in &resolved.passed_over {
+        tracing::info!("{place} holds no archive, {} does: the prefix can mean both", resolved.location);
+    }
+    Ok(resolved)
 }
 
 /// A file name that people recognise, and that no two archives share.

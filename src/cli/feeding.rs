@@ -18,7 +18,6 @@ use crate::feed::mode::{Mode, Who};
 use crate::feed::protocol::Question;
 use crate::feed::spool::Meeting;
 use crate::layout::{Compression, WalFile};
-use crate::storage::retry::Counters;
 use crate::wal::Carry;
 use std::ffi::OsString;
 use std::io;
@@ -148,7 +147,7 @@ pub async fn serves(
     let data = std::path::absolute(data).unwrap_or_else(|_| data.to_owned());
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let direct = Direct {
-        store: context.bare_store(super::PATIENCE).await?,
+        stores: context.stores(super::PATIENCE).await?,
         data: data.clone(),
         check: args.feeding.level(),
         on_gap: args.feeding.on_gap(),
@@ -179,10 +178,8 @@ async fn settings(
     destination: PathBuf,
     deadline: Duration,
 ) -> Answer<Settings> {
-    let counters = Arc::new(Counters::default());
     Ok(Settings {
-        store: context.store_to_feed_from(Arc::clone(&counters)).await?,
-        counters,
+        stores: context.stores_to_feed_from().await?,
         meeting,
         elsewhere: context.config()?.path(Id::WALG_PREFETCH_DIR),
         directory: Path::new(".").to_owned(),

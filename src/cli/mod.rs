@@ -428,8 +428,8 @@ impl Call {
         }
         // What was waited for the feeder counts.
         let waited = self.asked.as_ref().map_or(Duration::ZERO, feeding::Asked::waited);
-        let store = context.store_after(waited, args::wal_fetch::DEADLINE).await?;
-        let mut report = commands::wal_fetch::run(&*store, &options, &mode).await?;
+        let stores = context.stores_after(waited, args::wal_fetch::DEADLINE).await?;
+        let mut report = commands::wal_fetch::run(&stores, &options, &mode).await?;
         if let (Some(asked), commands::wal_fetch::Outcome::Delivered { .. }) = (&self.asked, &report.outcome) {
             asked.report(report.segment.take().and_then(|segment| segment.carry));
         }
@@ -588,17 +588,32 @@ impl Call {
     async fn config_check(&self, offline: bool) -> Answer<u8> {
         let context = &self.context;
         let config = context.config()?;
-        let (url, steps) = if offline {
-            match config.location().and_then(|location| config.store_settings(&location).map(|_| location)) {
-                Ok(location) => (Some(location.to_string()), Vec::new()),
-                Err(error) => (None, vec![Step::failed("settings", &error)]),
+        let mut urls = Vec::new();
+        let mut steps = Vec::new();
+        let wrong = |error: &Error| vec![Step::failed("settings", error)];
+        if offline {
+            match config.storages() {
+                Ok(all) => urls.extend(all.into_iter().map(|storage| storage.location.to_string())),
+                Err(error) => steps = wrong(&error),
             }
         } else {
-            match context.store_within(PATIENCE).await {
-                Ok(store) => (Some(store.url()), commands::config_check::run(&*store, &*context.progress()).await),
-                Err(error) => (None, vec![Step::failed("settings", &error)]),
+            let each = context.each_store(PATIENCE).await.unwrap_or_else(|error| {
+                steps = wrong(&error);
+                Vec::new()
+            });
+            let several = each.len() > 1;
+            for (name, store) in each {
+                let tried = match store {
+                    Ok(store) => {
+                        urls.push(store.url());
+                        commands::config_check::run(&*store, &*context.progress()).await
+                    }
+                    Err(error) => wrong(&error),
+                };
+                steps.extend(tried.into_iter().map(|step| step.of(several.then_some(name.as_str()))));
             }
-        };
+        }
+        let url = (!urls.is_empty()).then(|| urls.join(", "));
         context.console().print(&render::config::check(config, url.as_deref(), &steps, context.format())?)?;
         Ok(steps.iter().find_map(|step| step.failed).map_or(exit::OK, |code| self.exit(code)))
     }

@@ -21,6 +21,9 @@ const FIRST_BYTES: u64 = 4096;
 /// One thing that was tried.
 #[derive(Debug, Serialize)]
 pub struct Step {
+    /// Which store, where the archive has several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storage: Option<String>,
     /// What was tried: `settings`, `list`, `read`, `decode`.
     pub step: &'static str,
     /// `present`, `absent`, `unknown` or `damaged`.
@@ -41,7 +44,7 @@ pub struct Step {
 impl Step {
     /// It worked.
     pub fn present(step: &'static str, found: impl Into<String>) -> Self {
-        Step { step, answer: "present", found: found.into(), code: None, hint: None, failed: None }
+        Step { storage: None, step, answer: "present", found: found.into(), code: None, hint: None, failed: None }
     }
 
     /// It did not.
@@ -52,6 +55,7 @@ impl Step {
             Verdict::Damaged => "damaged",
         };
         Step {
+            storage: None,
             step,
             answer,
             found: error.chain(),
@@ -59,6 +63,14 @@ impl Step {
             hint: error.advice().map(str::to_owned),
             failed: Some(error.code()),
         }
+    }
+}
+
+impl Step {
+    /// It was tried on this one of several stores.
+    #[must_use]
+    pub fn of(self, storage: Option<&str>) -> Self {
+        Step { storage: storage.map(str::to_owned), ..self }
     }
 }
 

@@ -44,6 +44,15 @@ pub fn before(way: &TimelineHistory, segment: SegmentName, size: SegmentSize) ->
     number.name(way.segment_owner(number, size).min(segment.timeline()), size)
 }
 
+/// How a segment is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kept {
+    /// The form to ask for.
+    pub form: Form,
+    /// In which of several stores: their order counts.
+    pub place: usize,
+}
+
 /// What a listing of one timeline showed, from one segment on.
 #[derive(Debug, Clone)]
 pub struct Listing {
@@ -51,8 +60,8 @@ pub struct Listing {
     pub from: SegmentName,
     /// When it was begun.
     pub at: Instant,
-    /// How each segment is stored; the first form is the one to ask for.
-    pub forms: BTreeMap<SegmentName, Form>,
+    /// How each segment is kept; of several forms and stores the first.
+    pub kept: BTreeMap<SegmentName, Kept>,
     /// Did it show the timeline's end? Else there are more behind the last one.
     pub whole: bool,
 }
@@ -79,21 +88,42 @@ impl Listing {
             }
         }
         let inventory = builder.finish();
-        let mut forms: BTreeMap<SegmentName, Form> = BTreeMap::new();
+        let mut kept: BTreeMap<SegmentName, Kept> = BTreeMap::new();
         let stored = inventory.on(from.timeline());
         for one in stored.chunk_by(|a, b| a.name == b.name) {
             let mut one: Vec<&StoredSegment> = one.iter().filter(|stored| stored.name >= from).collect();
             order_of_trial(&mut one, |stored| stored.form.stored);
             if let Some(first) = one.first() {
-                forms.insert(first.name, first.form);
+                kept.insert(first.name, Kept { form: first.form, place: 0 });
             }
         }
-        Ok(Listing { from, at, forms, whole })
+        Ok(Listing { from, at, kept, whole })
+    }
+
+    /// The same, of the store at this place in the order of several.
+    #[must_use]
+    pub fn of(mut self, place: usize) -> Self {
+        self.kept.values_mut().for_each(|kept| kept.place = place);
+        self
+    }
+
+    /// Add what another store shows of the same.
+    pub fn join(&mut self, other: Listing) {
+        // Where one breaks off, only the other one's would be shown from there on.
+        let ends = [&*self, &other].into_iter().filter(|listing| !listing.whole).map(Listing::last).min();
+        self.at = self.at.min(other.at);
+        self.whole &= other.whole;
+        for (name, kept) in other.kept {
+            self.kept.entry(name).or_insert(kept);
+        }
+        if let Some(end) = ends {
+            self.kept.retain(|name, _| Some(*name) <= end);
+        }
     }
 
     /// The last segment that it shows.
     pub fn last(&self) -> Option<SegmentName> {
-        self.forms.last_key_value().map(|(name, _)| *name)
+        self.kept.last_key_value().map(|(name, _)| *name)
     }
 }
 
@@ -101,7 +131,7 @@ impl Listing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Known {
     /// Stored so.
-    Stored(Form),
+    Stored(Kept),
     /// The listing does not show it: the end of the archive, or a gap. A new listing is not worth a request yet.
     NotShown,
     /// Only a listing from here would tell.
@@ -132,8 +162,8 @@ impl Map {
         let Some(listing) = self.listings.get(&name.timeline()).filter(|listing| listing.from <= name) else {
             return Known::Unlisted;
         };
-        match listing.forms.get(&name) {
-            Some(form) => Known::Stored(*form),
+        match listing.kept.get(&name) {
+            Some(kept) => Known::Stored(*kept),
             None if !listing.whole && listing.last().is_none_or(|last| last < name) => Known::Unlisted,
             None if now.saturating_duration_since(listing.at) >= ANEW => Known::Unlisted,
             None => Known::NotShown,
@@ -142,7 +172,7 @@ impl Map {
 
     /// This segment is there although no listing showed it: what is behind it may be there, too.
     pub fn outdated(&mut self, name: SegmentName) {
-        let hides = |listing: &Listing| listing.from <= name && !listing.forms.contains_key(&name);
+        let hides = |listing: &Listing| listing.from <= name && !listing.kept.contains_key(&name);
         if self.listings.get(&name.timeline()).is_some_and(hides) {
             self.listings.remove(&name.timeline());
         }
@@ -155,7 +185,7 @@ impl Map {
         let (mut count, mut at) = (0, from);
         while let Some(next) = next(way, at, size) {
             let Some(listing) = self.listings.get(&next.timeline()) else { return Some((count, true)) };
-            if !listing.forms.contains_key(&next) {
+            if !listing.kept.contains_key(&next) {
                 return Some((count, !listing.whole && listing.last().is_none_or(|last| last < next)));
             }
             (count, at) = (count + 1, next);
@@ -166,7 +196,7 @@ impl Map {
     /// What lies behind recovery is not needed any more.
     pub fn forget_before(&mut self, name: SegmentName) {
         if let Some(listing) = self.listings.get_mut(&name.timeline()) {
-            while let Some(first) = listing.forms.first_entry().filter(|first| *first.key() < name) {
+            while let Some(first) = listing.kept.first_entry().filter(|first| *first.key() < name) {
                 first.remove();
             }
         }

@@ -21,21 +21,21 @@
 //! **Absence.** Each "not there" is the store's answer to a request made for this question. A standby that asks for the
 //! same file again and again costs one GET each time: the listing that absence needs as its witness may be a minute old.
 
-use super::ahead::{self, Known, Listing, Map};
+use super::ahead::{self, Kept, Known, Listing, Map};
 use super::client::is_transient;
-use super::deliver;
-use super::fetch::{self, Around, OnGap, Options, Outcome, Report};
+use super::deliver::{self, Landing};
+use super::fetch::{self, OnGap, Options, Outcome, Report};
 use super::mode::{Mode, Who};
 use super::protocol::Question;
 use super::spool::{self, Meeting, Stamp};
 use super::status::{Served, Status, Tally};
+use super::stores::{Seen, Stores};
 use super::window::Window;
 use crate::catalog::inventory::Form;
 use crate::error::{Answer, Class, Code, Error};
 use crate::layout::WalFile;
 use crate::pg::history::TimelineHistory;
 use crate::pg::{Lsn, SegmentName, SegmentSize};
-use crate::storage::Store;
 use crate::storage::retry::Counters;
 use crate::wal::border::{Broken, Joined, Joining};
 use crate::wal::{Carry, End, Level, SegmentReport};
@@ -71,9 +71,7 @@ const TICK: Duration = Duration::from_millis(250);
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The archive.
-    pub store: Arc<dyn Store>,
-    /// What is asked of it.
-    pub counters: Arc<Counters>,
+    pub stores: Stores,
     /// Where it is met.
     pub meeting: Meeting,
     /// Where entries wait instead.
@@ -230,7 +228,7 @@ pub fn start(settings: Settings, first: &WalFile) -> Answer<Option<(Feeder, toki
     let listener = settings.meeting.listen()?;
     let destination = settings.destination.clone();
     let (sender, inbox) = mpsc::channel(64);
-    let feeder = Feeder { inbox: sender, counters: Arc::clone(&settings.counters) };
+    let feeder = Feeder { inbox: sender, counters: Arc::clone(settings.stores.counters()) };
     let actor = Actor::new(settings, entries, first, troubles);
     let life = life::Life::new(&actor.settings, actor.mode.data.as_deref());
     let listening = listen::listen(listener, feeder.clone())?;
@@ -271,7 +269,7 @@ struct Waiter {
 /// How a task ended.
 #[derive(Debug)]
 enum Done {
-    Fetched { file: WalFile, begun: Instant, result: Box<Answer<Report>> },
+    Fetched { file: WalFile, begun: Instant, result: Box<Answer<Report>>, seen: Seen },
     Listed(Answer<Listing>),
     Joined { name: SegmentName, result: Result<Option<Joined>, Join> },
 }
@@ -299,8 +297,8 @@ struct Actor {
     untold: Option<SegmentName>,
     /// It asked for this one, and it is not there: nothing behind it is looked for.
     at_end: Option<SegmentName>,
-    /// The form that files are asked for in where no listing shows them.
-    likely: Form,
+    /// How files are asked for that no listing shows.
+    likely: Kept,
     entries: BTreeMap<SegmentName, Entry>,
     carries: BTreeMap<SegmentName, Carry>,
     map: Map,
@@ -312,7 +310,7 @@ struct Actor {
     /// Nothing new is begun before.
     giving_way: Instant,
     waiters: Vec<Waiter>,
-    witnesses: HashMap<WalFile, (Instant, Around)>,
+    witnesses: HashMap<WalFile, (Instant, Seen)>,
     tally: Tally,
     /// What the next asker is told.
     say: Vec<String>,
@@ -326,7 +324,7 @@ impl Actor {
         let now = Instant::now();
         let status = Status {
             pid: std::process::id(),
-            archive: settings.store.url(),
+            archive: settings.stores.url(),
             spool: entries_in.display().to_string(),
             data: std::fs::canonicalize(&settings.directory).unwrap_or_default().display().to_string(),
             ..Status::default()
@@ -340,7 +338,7 @@ impl Actor {
             place: None,
             untold: None,
             at_end: None,
-            likely: settings.likely,
+            likely: Kept { form: settings.likely, place: 0 },
             entries: BTreeMap::new(),
             carries: BTreeMap::new(),
             map: Map::default(),
@@ -602,11 +600,11 @@ impl Actor {
             }
             _ => {
                 self.drop_entry(name);
-                let form = match self.map.known(name, Instant::now()) {
-                    Known::Stored(form) => form,
+                let kept = match self.map.known(name, Instant::now()) {
+                    Known::Stored(kept) => kept,
                     _ => self.likely,
                 };
-                return self.fetch(file, form);
+                return self.fetch(file, kept);
             }
         };
         let now = Instant::now();
@@ -653,7 +651,7 @@ impl Actor {
     }
 
     /// Begin to fetch a file into the spool.
-    fn fetch(&mut self, file: WalFile, likely: Form) {
+    fn fetch(&mut self, file: WalFile, likely: Kept) {
         let begun = Instant::now();
         // Only who asks again and again may rest on what was listed before.
         let witness =
@@ -663,16 +661,18 @@ impl Actor {
             file,
             check: self.settings.check,
             on_gap: self.settings.on_gap,
-            likely,
+            likely: likely.form,
             now: jiff::Timestamp::now(),
             overtaken: fetch::overtaken_wait(self.settings.deadline),
-            seen: witness.map(|(_, around)| around.clone()),
+            seen: None,
         };
-        let (store, mode) = (Arc::clone(&self.settings.store), Arc::clone(&self.mode));
+        let seen = witness.map(|(_, seen)| seen.clone()).unwrap_or_default();
+        let (stores, mode) = (self.settings.stores.clone(), Arc::clone(&self.mode));
         let task = self.tasks.spawn(async move {
             let file = options.file;
-            let result = fetch::run(&*store, &options, &mode).await;
-            Done::Fetched { file, begun, result: Box::new(result) }
+            let publish = |landing: Landing, sync| landing.publish(sync);
+            let (result, seen) = stores.fetch(&options, likely.place, seen, &mode, &publish).await;
+            Done::Fetched { file, begun, result: Box::new(result), seen }
         });
         if let WalFile::Segment(name) = file {
             self.entries.insert(name, Entry::Fetching { task });
@@ -702,20 +702,19 @@ impl Actor {
                 return;
             }
             match self.map.known(name, now) {
-                Known::Stored(form) => {
+                Known::Stored(kept) => {
                     if !self.has_room(size, now) {
                         return;
                     }
-                    self.fetch(WalFile::Segment(name), form);
+                    self.fetch(WalFile::Segment(name), kept);
                     fetching += 1;
                 }
                 Known::NotShown => return,
                 Known::Unlisted => {
                     if !self.listing {
                         self.listing = true;
-                        let store = Arc::clone(&self.settings.store);
-                        let most = self.map.worth_reading();
-                        self.tasks.spawn(async move { Done::Listed(Listing::read(&*store, name, size, most).await) });
+                        let (stores, most) = (self.settings.stores.clone(), self.map.worth_reading());
+                        self.tasks.spawn(async move { Done::Listed(stores.listing(name, size, most).await) });
                     }
                     return;
                 }
@@ -748,12 +747,12 @@ impl Actor {
 
     fn done(&mut self, done: Done) {
         match done {
-            Done::Fetched { file, begun, result } => self.fetched(file, begun, *result),
+            Done::Fetched { file, begun, result, seen } => self.fetched(file, begun, *result, seen),
             Done::Listed(result) => {
                 self.listing = false;
                 match result {
                     Ok(listing) => {
-                        self.likely = listing.forms.last_key_value().map_or(self.likely, |(_, form)| *form);
+                        self.likely = listing.kept.last_key_value().map_or(self.likely, |(_, kept)| *kept);
                         self.map.add(listing);
                     }
                     Err(error) => {
@@ -773,7 +772,7 @@ impl Actor {
         ahead::next(self.way.as_ref()?, self.place?, self.size()?).filter(|next| !self.entries.contains_key(next))
     }
 
-    fn fetched(&mut self, file: WalFile, begun: Instant, result: Answer<Report>) {
+    fn fetched(&mut self, file: WalFile, begun: Instant, result: Answer<Report>, seen: Seen) {
         let now = Instant::now();
         match (result, &file) {
             (Ok(Report { outcome: Outcome::Delivered { .. }, notes, warnings, segment, .. }), _) => {
@@ -799,13 +798,13 @@ impl Actor {
                     _ => self.failed(&file, Error::new(Code::LocalIo, "it is gone from the spool").on(path.display())),
                 }
             }
-            (Ok(Report { outcome: Outcome::Absent, notes, warnings, seen, .. }), _) => {
+            (Ok(Report { outcome: Outcome::Absent, notes, warnings, .. }), _) => {
                 if let WalFile::Segment(name) = &file {
                     self.drop_entry(*name);
                     self.at_end = self.at_end.or(self.place.filter(|place| place == name));
                     self.map.outdated(*name);
                 }
-                if let Some(seen) = seen {
+                if !seen.is_empty() {
                     // The older the witness, the sooner it is replaced.
                     self.witnesses
                         .entry(file)
@@ -923,7 +922,7 @@ impl Actor {
 
     /// What time alone brings.
     fn look_around(&mut self) {
-        let received = self.settings.counters.bytes();
+        let received = self.settings.stores.counters().bytes();
         if received != self.progress.0 {
             self.progress = (received, Instant::now());
         }
@@ -959,7 +958,7 @@ impl Actor {
         let fetching = self.fetching() as u32;
         let distance = self.place.zip(size).zip(self.way.as_ref());
         let distance = distance.and_then(|((place, size), way)| self.map.distance(way, place, size));
-        let counters = &self.settings.counters;
+        let counters = self.settings.stores.counters();
         let status = &mut self.tally.status;
         status.who = self.mode.who.words().to_owned();
         (status.requests, status.retries, status.received_bytes) =
@@ -973,7 +972,7 @@ impl Actor {
 
     fn write_status(&mut self, path: &Path, alive: bool) {
         let text = self.status().prometheus(alive);
-        let written = super::deliver::Landing::open(path).and_then(|landing| {
+        let written = Landing::open(path).and_then(|landing| {
             landing.writer()?.write(text.as_bytes(), None)?;
             landing.publish(false)
         });

@@ -193,6 +193,13 @@ pub struct Around {
     near: Vec<ObjectKey>,
 }
 
+impl Around {
+    /// The newest segment before it.
+    pub fn newest_before(&self) -> Option<SegmentName> {
+        self.before.map(|(name, _)| name)
+    }
+}
+
 impl Fetch<'_> {
     async fn segment(&mut self, name: SegmentName) -> Answer<Outcome> {
         // Without them a parent's segment could stand in for its child's, and a gap look like the end.
@@ -633,4 +640,4 @@ fn other_form(error: &Error) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::feed) mod tests;

@@ -3,8 +3,8 @@
 //! In: the data directory that a restore_command runs in, a store. Out: files under the names PostgreSQL gave, the four
 //! answers. Never: writes a file under its final name before it is whole; says "not there" by anything but the store's word.
 //!
-//! [`fetch`] alone serves a question from the store: [`mode`] says who asks, [`pull`] reads and checks, [`deliver`] gives
-//! the name. The [`feeder`] does the same ahead of time: [`ahead`] knows what comes next, [`window`] how much of it,
+//! [`fetch`] alone serves a question from a store, [`stores`] from whichever of several has it: [`mode`] says who asks, [`pull`]
+//! reads and checks, [`deliver`] gives the name. The [`feeder`] does the same ahead of time: [`ahead`] knows what comes next, [`window`] how much of it,
 //! [`spool`] where it waits; [`client`] and [`protocol`] are how a wal-fetch gets it; [`status`] tells how it goes.
 
 pub mod ahead;
@@ -18,6 +18,7 @@ pub mod protocol;
 pub mod pull;
 pub mod spool;
 pub mod status;
+pub mod stores;
 pub mod walg_client;
 pub mod walg_socket;
 pub mod window;

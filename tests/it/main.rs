@@ -25,6 +25,7 @@ mod storage_azure;
 mod storage_s3;
 mod storms;
 mod support;
+mod two_stores;
 mod wal;
 mod wal_fetch;
 mod wal_records;

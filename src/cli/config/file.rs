@@ -69,7 +69,7 @@ fn read_text(path: &Path) -> Answer<String> {
 }
 
 /// The members of a JSON or YAML mapping as text. Inner maps and lists stay JSON: a few settings are such.
-fn flat(value: serde_json::Value) -> Result<Vec<(String, String)>, String> {
+pub(super) fn flat(value: serde_json::Value) -> Result<Vec<(String, String)>, String> {
     use serde_json::Value;
     let map = match value {
         Value::Object(map) => map,

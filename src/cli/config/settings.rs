@@ -119,7 +119,7 @@ const GCS: Read = Later("Google Cloud Storage");
 const SWIFT: Read = Later("Swift");
 const SSH: Read = Later("SSH");
 const OSS: Read = Later("Alibaba OSS");
-const FAILOVER: Read = Later("several stores");
+const FAILOVER: Read = Needless("every store is asked, and its latest answer counts");
 const DATABASE: Read = Later("verbs that ask a database");
 const RETRIES: Read = Needless("requests are tried again until --deadline");
 
@@ -183,8 +183,8 @@ settings! {
     WALG_PREFETCH_DIR [] Path, By("wal-fetch, daemon"), "beside the destination", "where segments wait that were fetched ahead";
     WALG_NETWORK_RATE_LIMIT [] Count(1), Later("a rate limit"), "none", "bytes per second";
     WALG_FETCH_TARGET_USER_DATA [] Text, Later("WAL-G's user data"), "", "choose the base backup with this user data";
-    WALG_TARGET_STORAGE [] Text, FAILOVER, "", "which of several stores";
-    WALG_FAILOVER_STORAGES [] Secret, FAILOVER, "", "stores to ask besides (a map, in the settings file)";
+    WALG_TARGET_STORAGE [] Text, EVERY, "", "the only one of several stores to use: `default`, or a name of WALG_FAILOVER_STORAGES";
+    WALG_FAILOVER_STORAGES [] Secret, By("wal-fetch, daemon, config check"), "", "stores to ask besides: a map of names to settings, in the settings file";
     WALG_FAILOVER_STORAGES_CHECK [] Switch, FAILOVER, "", "whether stores are tried first";
     WALG_FAILOVER_STORAGES_CHECK_TIMEOUT [] Time, FAILOVER, "", "how long such a try may take";
     WALG_FAILOVER_STORAGES_CHECK_SIZE [] Text, FAILOVER, "", "how much is written for it";

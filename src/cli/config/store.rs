@@ -37,7 +37,8 @@ const WALE_ORDER: [Id; 7] = [
 ];
 
 /// The endpoint's settings, the one that counts first.
-const ENDPOINTS: [Id; 4] = [Id::AWS_ENDPOINT_URL_S3, Id::AWS_ENDPOINT_URL, Id::AWS_ENDPOINT, Id::WALE_S3_ENDPOINT];
+pub(super) const ENDPOINTS: [Id; 4] =
+    [Id::AWS_ENDPOINT_URL_S3, Id::AWS_ENDPOINT_URL, Id::AWS_ENDPOINT, Id::WALE_S3_ENDPOINT];
 
 /// The prefix that counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -207,8 +208,8 @@ impl Config {
         if let (Some(one), Some(other)) = (&account, &connection.account)
             && one != other
         {
-            let what = format!("names another account than {}", self.name(Id::AZURE_STORAGE_ACCOUNT));
-            return Err(Error::new(Code::ConfigValue, what).on(self.name(string)));
+            let what = format!("names another account than {}", self.given_as(Id::AZURE_STORAGE_ACCOUNT));
+            return Err(Error::new(Code::ConfigValue, what).on(self.given_as(string)));
         }
         let key =
             read(trimmed(Id::AZURE_STORAGE_ACCESS_KEY), azure_key, |error| named(Id::AZURE_STORAGE_ACCESS_KEY, error))?;
@@ -249,7 +250,7 @@ impl Config {
     }
 
     /// By which name a setting was given.
-    fn name(&self, id: Id) -> String {
+    pub(super) fn given_as(&self, id: Id) -> String {
         self.value(id).map(|value| value.name.clone()).unwrap_or_default()
     }
 

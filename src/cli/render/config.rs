@@ -71,7 +71,8 @@ fn check_text(report: &Check<'_>) -> String {
     }
     for step in report.steps {
         let code = step.code.map_or_else(String::new, |code| format!(" [{code}]"));
-        text.push_str(&format!("{}: {}{code}: {}\n", step.step, step.answer, plain(&step.found)));
+        let storage = step.storage.as_ref().map_or_else(String::new, |name| format!("{}: ", plain(name)));
+        text.push_str(&format!("{storage}{}: {}{code}: {}\n", step.step, step.answer, plain(&step.found)));
         if let Some(hint) = &step.hint {
             text.push_str(&format!("  hint: {}\n", plain(hint)));
         }

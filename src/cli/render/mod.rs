@@ -105,6 +105,9 @@ pub fn error_text(error: &Error, color: bool) -> String {
     for (depth, cause) in causes(error).iter().enumerate() {
         text.push_str(&format!("{}{}\n", "  ".repeat(depth + 1), plain(cause)));
     }
+    for clause in error.besides() {
+        text.push_str(&format!("also: {}\n", plain(clause)));
+    }
     if let Some(advice) = error.advice() {
         text.push_str(&format!("{bold}hint{off}: {}\n", plain(advice)));
     }
@@ -121,6 +124,8 @@ pub fn error_json(error: &Error, exit: u8) -> String {
         object: Option<&'a str>,
         what: &'a str,
         causes: Vec<String>,
+        #[serde(skip_serializing_if = "<[String]>::is_empty")]
+        also: &'a [String],
         hint: Option<&'a str>,
         exit: u8,
     }
@@ -141,6 +146,7 @@ pub fn error_json(error: &Error, exit: u8) -> String {
         object: error.object(),
         what: error.what(),
         causes: causes(error),
+        also: error.besides(),
         hint: error.advice(),
         exit,
     };

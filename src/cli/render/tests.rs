@@ -15,6 +15,19 @@ fn an_error_says_each_thing_once_and_then_what_to_do() {
         {"schema":"wal-r.error","version":1,"error":{"code":"store.dns","class":"store","answer":"unknown","object":"s3://bucket/db/","what":"cannot list","causes":["failed to lookup address information"],"hint":"Check the endpoint for a typing error and this machine's DNS.","exit":69}}
     "#]]
     .assert_eq(&error_json(&error, 69));
+    let error = error.beside("file:///b/ does not have it");
+    expect![[r#"
+        error[store.dns]: s3://bucket/db/: cannot list
+          failed to lookup address information
+        also: file:///b/ does not have it
+        hint: Check the endpoint for a typing error and this machine's DNS.
+    "#]]
+    .assert_eq(&error_text(&error, false));
+    expect![[r#"
+        {"schema":"wal-r.error","version":1,"error":{"code":"store.dns","class":"store","answer":"unknown","object":"s3://bucket/db/","what":"cannot list","causes":["failed to lookup address information"],"also":["file:///b/ does not have it"],"hint":"Check the endpoint for a typing error and this machine's DNS.","exit":69}}
+    "#]].assert_eq(&error_json(&error, 69));
+    expect!["s3://bucket/db/: cannot list: failed to lookup address information; file:///b/ does not have it"]
+        .assert_eq(&error.chain());
 }
 
 #[test]

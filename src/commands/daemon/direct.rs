@@ -1,4 +1,4 @@
-//! WAL files asked of the store itself, each for one request, over one warm store.
+//! WAL files asked of the stores themselves, each for one request, over warm connections.
 //!
 //! In: tickets. Out: files at their destinations, by `wal_fetch`'s judgement. Never: keeps anything from one request to the
 //! next but connections and credentials.
@@ -9,19 +9,18 @@ use crate::catalog::inventory::Form;
 use crate::commands::wal_fetch::{self, OnGap, Outcome, Report};
 use crate::error::{Answer, Code, Error};
 use crate::feed::mode::Mode;
+use crate::feed::stores::{Seen, Stores};
 use crate::layout::Compression;
-use crate::storage::Store;
-use crate::storage::retry::{RetryPolicy, Retrying};
+use crate::storage::retry::RetryPolicy;
 use crate::wal::segment::Level;
 use async_trait::async_trait;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 /// Asks the store.
 #[derive(Debug)]
 pub struct Direct {
-    /// The archive, without retries: each request has a deadline of its own.
-    pub store: Arc<dyn Store>,
+    /// The archive: each request has a deadline of its own.
+    pub stores: Stores,
     /// The data directory.
     pub data: PathBuf,
     /// How closely a segment is looked at.
@@ -50,9 +49,9 @@ impl Direct {
         // Many small files of the server.
         let mode = tokio::task::spawn_blocking(move || Mode::find(&data, &file, &destination, None));
         let mode = mode.await.map_err(|cause| Error::new(Code::InternalBug, "a thread died").because(cause))?;
-        let store = Retrying::new(self.store.clone(), RetryPolicy::within(ticket.left()));
+        let stores = self.stores.anew(&RetryPolicy::within(ticket.left()));
         let publish = |landing, sync| ticket.publish(landing, sync);
-        wal_fetch::run_for(&store, &options, &mode, &publish).await
+        stores.fetch(&options, 0, Seen::default(), &mode, &publish).await.0
     }
 }
 

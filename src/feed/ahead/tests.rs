@@ -67,9 +67,9 @@ async fn a_listing_shows_what_is_stored_and_where_it_ends() {
         store.insert(&format!("wal_005/{key}"), vec![1]);
     }
     let listing = listed(&store, "000000010000000000000002").await;
-    let names: Vec<String> = listing.forms.keys().map(ToString::to_string).collect();
+    let names: Vec<String> = listing.kept.keys().map(ToString::to_string).collect();
     assert_eq!(names, ["000000010000000000000002", "000000010000000000000003", "000000010000000000000005"]);
-    assert_eq!(listing.forms[&name("000000010000000000000003")].stored.suffix(), "lzo", "what this build decodes");
+    assert_eq!(listing.kept[&name("000000010000000000000003")].form.stored.suffix(), "lzo", "what this build decodes");
     let mut map = Map::default();
     let now = listing.at;
     map.add(listing);
@@ -113,4 +113,39 @@ async fn a_listing_that_was_cut_says_so() {
     let rest = Listing::read(&store, name("000000010000000000000006"), SIZE, map.worth_reading()).await.unwrap();
     map.add(rest);
     assert_eq!(map.distance(&way, name("000000010000000000000006"), SIZE), Some((3, false)));
+}
+
+#[tokio::test]
+async fn two_listings_are_one_as_far_as_both_go() {
+    let put = |store: &MemoryStore, numbers: std::ops::RangeInclusive<u32>, suffix: &str| {
+        let key = |number| format!("wal_005/0000000100000000{number:08X}{suffix}");
+        numbers.for_each(|number| store.insert(&key(number), b"x".to_vec()));
+    };
+    let (first, second) = (MemoryStore::new(), MemoryStore::new());
+    put(&first, 1..=9, ".lzo");
+    put(&second, 3..=30, ".zst");
+    let from = "000000010000000000000001";
+    let shown = |listing: &Listing| {
+        let name = |name: Option<&SegmentName>| name.map(|name| name.to_string().split_off(22)).unwrap_or_default();
+        (name(listing.kept.keys().next()), name(listing.kept.keys().last()), listing.kept.len(), listing.whole)
+    };
+    let read = async |store: &MemoryStore, most: usize| Listing::read(store, name(from), SIZE, most).await.unwrap();
+    for both_ways in [false, true] {
+        // The first shows seven of its nine: what the other one has behind those may hide the two.
+        for (most, wanted) in [(1000, ("01", "1E", 30, true)), (7, ("01", "07", 7, false))] {
+            let (mut one, mut other) = (read(&first, most).await, read(&second, 1000).await);
+            if both_ways {
+                std::mem::swap(&mut one, &mut other);
+            }
+            one.join(other);
+            assert_eq!(shown(&one), (wanted.0.into(), wanted.1.into(), wanted.2, wanted.3));
+            let lzo = Form::of_suffix(crate::layout::Compression::Lzo);
+            assert_eq!(one.kept[&name("000000010000000000000002")].form, lzo);
+        }
+    }
+    // Nothing of an empty page that breaks off at once is known.
+    let (mut one, mut none) = (read(&second, 1000).await, read(&first, 1000).await);
+    (none.whole, none.kept) = (false, BTreeMap::new());
+    one.join(none);
+    assert_eq!((one.kept.len(), one.whole), (0, false));
 }

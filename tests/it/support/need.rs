@@ -52,15 +52,22 @@ pub fn postgres(major: u32) -> Result<Postgres, Missing> {
         .ok_or_else(|| Missing::program(format!("PostgreSQL {major}")))
 }
 
-/// A PostgreSQL of this major with pg_rewind, pg_amcheck and the rest, which npm's packages leave out: 15 (Debian's), 18.
+/// A PostgreSQL of this major with pg_rewind, which npm's packages leave out: 13 (of an older Debian), 15 (Debian's), 18.
 pub fn whole_postgres(major: u32) -> Result<Postgres, Missing> {
     let tools = tools::folder(&root());
     let whole = tools::whole_postgres(&tools).filter(|_| major == tools::WHOLE_POSTGRES.0);
+    let old = tools::debian_postgres(&tools).filter(|_| major == tools::DEBIAN_POSTGRES.0);
+    let missing = || match major == tools::DEBIAN_POSTGRES.0 {
+        // That suite may leave Debian's archive any day.
+        true => Missing::of_machine(format!("pg_rewind {major}"), "cargo xtask setup, on Debian and amd64"),
+        false => Missing::program(format!("pg_rewind {major}")),
+    };
     whole
+        .or(old)
         .or_else(|| tools::postgres(&tools, major))
         .filter(|bin| bin.join("pg_rewind").is_file())
         .map(|bin| Postgres::new(major, bin))
-        .ok_or_else(|| Missing::program(format!("pg_rewind {major}")))
+        .ok_or_else(missing)
 }
 
 /// PostgreSQL 15's pg_waldump, which the packages of npm leave out.

@@ -110,7 +110,7 @@ codes! {
         "Check the endpoint for a typing error and this machine's DNS.";
     StoreTls, Store, "store.tls",
         "No trusted TLS connection to the store: unknown CA, wrong host name or expired certificate.",
-        "Give the CA with AWS_CA_BUNDLE, or correct the endpoint's host name.";
+        "Expired: the store's certificate must be renewed. Unknown issuer: give the CA with AWS_CA_BUNDLE. Another host: correct the endpoint. A recovery is stopped, not ended: start PostgreSQL again afterwards.";
     StoreThrottled, Store, "store.throttled",
         "The store asked to slow down (429 or 503) until the deadline passed.",
         "Lower the concurrency (WALG_DOWNLOAD_CONCURRENCY) or try later.";

@@ -5,6 +5,8 @@
 
 use super::line;
 use crate::storage::StoreErrorKind as Kind;
+use jiff::Timestamp;
+use rustls::pki_types::UnixTime;
 use std::error::Error as StdError;
 use std::io;
 
@@ -43,19 +45,21 @@ pub(in crate::storage) fn transport(error: &(dyn StdError + 'static)) -> Option<
     if says("tunnel") || says("proxy") {
         return Some((Kind::Unreachable, "the proxy cannot be reached or lets nothing through".into()));
     }
-    for cause in chain(error) {
-        if let Some(kind) = cause.downcast_ref::<io::Error>().map(io::Error::kind) {
-            use io::ErrorKind as K;
-            return Some(match kind {
-                K::ConnectionRefused => (Kind::Unreachable, "connection refused".into()),
-                K::ConnectionReset | K::ConnectionAborted | K::BrokenPipe => {
-                    (Kind::Unreachable, "connection reset".into())
-                }
-                K::UnexpectedEof => (Kind::Unreachable, "connection closed in the middle".into()),
-                K::TimedOut => (Kind::Timeout, "no connection in time".into()),
-                _ => (Kind::Unreachable, "no connection".into()),
-            });
-        }
+    // Errors of the system may be wrapped in others of no kind: the first that says something counts.
+    let system: Vec<io::ErrorKind> =
+        chain(error).filter_map(|cause| cause.downcast_ref::<io::Error>().map(io::Error::kind)).collect();
+    for kind in &system {
+        use io::ErrorKind as K;
+        return Some(match kind {
+            K::ConnectionRefused => (Kind::Unreachable, "connection refused".into()),
+            K::ConnectionReset | K::ConnectionAborted | K::BrokenPipe => (Kind::Unreachable, "connection reset".into()),
+            K::UnexpectedEof => (Kind::Unreachable, "connection closed in the middle".into()),
+            K::TimedOut => (Kind::Timeout, "no connection in time".into()),
+            _ => continue,
+        });
+    }
+    if !system.is_empty() {
+        return Some((Kind::Unreachable, "no connection".into()));
     }
     if says("connect timeout") || says("HTTP connect timeout") || says("operation timed out") {
         return Some((Kind::Timeout, "no connection in time".into()));
@@ -75,17 +79,54 @@ fn trust(error: &rustls::Error) -> String {
     use rustls::{CertificateError as C, Error as E};
     match error {
         E::InvalidCertificate(C::UnknownIssuer) => "the certificate's issuer is not trusted here".into(),
-        E::InvalidCertificate(C::Expired | C::ExpiredContext { .. }) => {
+        E::InvalidCertificate(C::ExpiredContext { not_after, .. }) => {
+            format!("the certificate expired on {}, or the clock of this machine is wrong", moment(*not_after))
+        }
+        E::InvalidCertificate(C::Expired) => {
             "the certificate has expired, or the clock of this machine is wrong".into()
         }
-        E::InvalidCertificate(C::NotValidYet | C::NotValidYetContext { .. }) => {
+        E::InvalidCertificate(C::NotValidYetContext { not_before, .. }) => {
+            let from = moment(*not_before);
+            format!("the certificate is not valid before {from}, or the clock of this machine is wrong")
+        }
+        E::InvalidCertificate(C::NotValidYet) => {
             "the certificate is not valid yet, or the clock of this machine is wrong".into()
         }
-        E::InvalidCertificate(C::NotValidForName | C::NotValidForNameContext { .. }) => {
-            "the certificate is for another host name".into()
+        E::InvalidCertificate(C::NotValidForNameContext { expected, presented }) => {
+            format!("the certificate is for {}, not for {}", hosts(presented), line(&expected.to_str()))
         }
-        E::InvalidCertificate(_) => "the certificate is not valid".into(),
+        E::InvalidCertificate(C::NotValidForName) => "the certificate is for another host name".into(),
+        // An authority that was made anew under its old name.
+        E::InvalidCertificate(C::BadSignature) => {
+            "the certificate is signed by another key than that of the authority which is trusted under this name"
+                .into()
+        }
+        E::InvalidCertificate(other) => format!("the certificate is not valid: {}", line(&other.to_string())),
         E::InvalidMessage(_) => "what answers does not speak TLS".into(),
         _ => "no TLS connection could be agreed on".into(),
     }
 }
+
+fn moment(time: UnixTime) -> String {
+    let seconds = i64::try_from(time.as_secs()).ok();
+    let time = seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
+    time.map_or_else(|| "a day out of reach".to_owned(), |time| time.to_string())
+}
+
+/// The hosts that a certificate is for. rustls has them as `DnsName("host")` and `IpAddress(127.0.0.1)`.
+fn hosts(presented: &[String]) -> String {
+    const SHOWN: usize = 3;
+    let bare = |name: &String| {
+        let inner = name.split_once('(').and_then(|(_, inner)| inner.strip_suffix(')')).unwrap_or(name);
+        line(inner.trim_matches('"'))
+    };
+    let names: Vec<String> = presented.iter().take(SHOWN).map(bare).collect();
+    match presented.len() {
+        0 => "no host".to_owned(),
+        count if count > SHOWN => format!("{} and {} more", names.join(", "), count - SHOWN),
+        _ => names.join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -689,7 +689,7 @@ async fn certificates() {
     );
     assert_eq!(
         refused(asked("127.0.0.1", Some("ca.pem")).await.unwrap_err()),
-        (Kind::Tls, "GET: the certificate is for another host name".into())
+        (Kind::Tls, "GET: the certificate is for localhost, not for 127.0.0.1".into())
     );
     server.abort();
 }

@@ -24,6 +24,7 @@ mod rewind;
 mod storage_azure;
 mod storage_s3;
 mod storms;
+mod storms_on_the_way;
 mod support;
 mod two_stores;
 mod wal;

@@ -18,9 +18,9 @@ use std::time::{Duration, Instant};
 
 /// Segment by segment, so that a storm falls upon the very one that is asked for. A store that never answers is known
 /// within the test's patience.
-const HURRIED: &str = "--deadline 1s -p 0";
+pub(super) const HURRIED: &str = "--deadline 1s -p 0";
 /// With a feeder that looks a little ahead, so that a storm of the middle meets it there.
-const AHEAD: &str = "--deadline 1s --spool-bytes 3M";
+pub(super) const AHEAD: &str = "--deadline 1s --spool-bytes 3M";
 
 /// What a storm falls upon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,45 +141,55 @@ impl Weather {
 }
 
 /// The segment whose bytes a request asks for.
-fn segment_of(request: &Request) -> Option<&str> {
+pub(super) fn segment_of(request: &Request) -> Option<&str> {
     let path = request.target.split('?').next().unwrap_or_default();
     let name = path.rsplit('/').next()?.strip_suffix(".lzo").filter(|name| name.len() == 24);
     name.filter(|_| request.method == "GET")
 }
 
 /// A cluster, its archive in Garage, and the proxy that recoveries go through.
-struct Stage {
-    scratch: Scratch,
-    postgres: Postgres,
-    garage: Arc<Garage>,
-    prefix: String,
-    proxy: Proxy,
-    offline: Offline,
-    source: Source,
+pub(super) struct Stage {
+    pub(super) scratch: Scratch,
+    pub(super) postgres: Postgres,
+    pub(super) garage: Arc<Garage>,
+    pub(super) prefix: String,
+    pub(super) proxy: Proxy,
+    pub(super) offline: Offline,
+    pub(super) source: Source,
 }
 
 impl Stage {
     fn new(major: u32, segments: usize) -> Result<Stage, Missing> {
+        Stage::below("storm", major, segments)
+    }
+
+    /// Below a prefix of this name.
+    pub(super) fn below(name: &str, major: u32, segments: usize) -> Result<Stage, Missing> {
         let (postgres, garage, lzop) = (need::postgres(major)?, need::garage()?, need::lzop()?);
         let scratch = Scratch::new();
         let offline = archive::make_offline_of(&scratch, &postgres, &lzop, Extent { segments, ..Extent::LARGE });
         let proxy = Proxy::before(garage.port());
-        let prefix = garage.prefix("storm");
+        let prefix = garage.prefix(name);
         let url = garage.upload(&offline.archive, &prefix);
         let source = Source { prefix: url, environment: garage.environment_at(&proxy.endpoint()), flags: "" };
         Ok(Stage { scratch, postgres, garage, prefix, proxy, offline, source })
     }
 
     fn recover(&self, name: &str, kind: Kind, flags: &'static str) -> Server {
+        self.recover_by(&self.source, name, kind, flags)
+    }
+
+    /// The same, over another way to the same archive.
+    pub(super) fn recover_by(&self, source: &Source, name: &str, kind: Kind, flags: &'static str) -> Server {
         let data = self.scratch.join(name);
         if !data.exists() {
             recovery::copy(&self.scratch, &self.offline.base, name);
         }
-        recovery::spawn(&self.scratch, &self.postgres, &data, kind, &Source { flags, ..self.source.clone() })
+        recovery::spawn(&self.scratch, &self.postgres, &data, kind, &Source { flags, ..source.clone() })
     }
 
     /// The name of a segment by its place, from 0 at the first to be replayed.
-    fn segment(&self, place: usize) -> String {
+    pub(super) fn segment(&self, place: usize) -> String {
         self.offline.segments.get(place).expect("there are so many").0.clone()
     }
 
@@ -191,22 +201,32 @@ impl Stage {
         weather
     }
 
-    fn is_all_there(&self, server: &Server) -> bool {
+    pub(super) fn is_all_there(&self, server: &Server) -> bool {
         server.try_ask(self.offline.accounts).is_ok_and(|sum| sum == self.offline.sum)
     }
 
-    fn reaches_the_end(&self, name: &str, kind: Kind) {
+    pub(super) fn reaches_the_end(&self, name: &str, kind: Kind) {
         let mut server = self.recover(name, kind, "");
         server.wait_promoted();
         assert_eq!(server.ask(self.offline.accounts), self.offline.sum);
     }
 
+    /// Whoever read ahead for the server in this data directory is gone.
+    #[track_caller]
+    pub(super) fn wait_for_the_feeders_end(&self, name: &str) {
+        let (spool, began) = (self.scratch.join(name).join("pg_wal/.wal-r"), Instant::now());
+        while spool.exists() {
+            assert!(began.elapsed() < Duration::from_secs(20), "{name}: the feeder stays");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// The object of a segment.
-    fn key(&self, segment: &str) -> String {
+    pub(super) fn key(&self, segment: &str) -> String {
         format!("{}/wal_005/{segment}.lzo", self.prefix)
     }
 
-    fn put_back(&self, segment: &str) {
+    pub(super) fn put_back(&self, segment: &str) {
         let file = self.offline.archive.join(format!("wal_005/{segment}.lzo"));
         self.garage.put(&self.key(segment), std::fs::read(file).expect("it is kept"));
     }
@@ -216,7 +236,7 @@ fn hits(weather: &Mutex<Weather>) -> usize {
     weather.lock().unwrap_or_else(PoisonError::into_inner).hits
 }
 
-fn never_promoted(server: &Server, storm: &str) {
+pub(super) fn never_promoted(server: &Server, storm: &str) {
     let log = server.log();
     for words in ["selected new timeline", "archive recovery complete", "ready to accept connections"] {
         assert!(!log.contains(words), "{storm}: promoted:\n{log}");
@@ -224,7 +244,7 @@ fn never_promoted(server: &Server, storm: &str) {
 }
 
 /// How often wal-r said that it could not deliver, and why.
-fn complaints(server: &Server) -> usize {
+pub(super) fn complaints(server: &Server) -> usize {
     server.log().matches("\nerror[").count()
 }
 
@@ -311,11 +331,7 @@ fn point_in_time_ahead(stage: &Stage) {
         drop(server);
         stage.proxy.rule(|_| Fault::None);
         // Its feeder would carry this storm's requests into the next one.
-        let (spool, began) = (stage.scratch.join("ahead/pg_wal/.wal-r"), Instant::now());
-        while spool.exists() {
-            assert!(began.elapsed() < Duration::from_secs(20), "{name}: the feeder stays");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        stage.wait_for_the_feeders_end("ahead");
         std::fs::remove_dir_all(stage.scratch.join("ahead")).expect("room for the next");
     }
     assert!(stopped >= that_last().len(), "{stopped} stopped");
@@ -392,7 +408,7 @@ fn standby(stage: &Stage) {
 }
 
 #[track_caller]
-fn never_promoted_standby(server: &mut Server, storm: &str) {
+pub(super) fn never_promoted_standby(server: &mut Server, storm: &str) {
     assert!(server.ended().is_none(), "{storm}: down:\n{}", server.log());
     let log = server.log();
     for words in ["selected new timeline", "archive recovery complete"] {

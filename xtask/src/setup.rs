@@ -5,20 +5,21 @@
 //! Out: a line for each program: where it is, or what is missing and how to get it. Quick when all is there.
 //! Never: leaves half an installation under its name (made beside it, then renamed); touches the system, except, as
 //! root on Debian and said beforehand: the packages lzop, pv, postgresql-client, strace, faketime,
-//! jq, chromium and python3-venv, and a user `postgres`.
+//! libnss-wrapper, jq, chromium and python3-venv, and a user `postgres`.
 
 use crate::shell::{self, Outcome, quiet};
 use crate::tools;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Packages of Debian and its kin: the program looked for, the package, why.
+/// Packages of Debian and its kin: the program (or library, `.so`) looked for, the package, why.
 const DEBIAN: &[(&str, &str, &str)] = &[
     ("lzop", "lzop", "the judge of LZO decoding, and what wal-e compresses with"),
     ("psql", "postgresql-client", "what wal-e talks to PostgreSQL with"),
     ("pv", "pv", "what wal-e measures its uploads with"),
     ("strace", "strace", "what makes system calls fail, to see what becomes of them"),
     ("faketime", "faketime", "what moves the clock of single programs"),
+    (tools::NSS_WRAPPER, "libnss-wrapper", "what takes a host name away from single programs"),
     ("jq", "jq", "what computes a certificate's seal as its page says"),
     ("chromium", "chromium", "the browser that the page of `wal-r audit --html` is looked at in"),
 ];
@@ -64,10 +65,10 @@ struct Rows {
 impl Rows {
     fn row(&mut self, name: &str, found: Outcome<PathBuf>) {
         match found {
-            Ok(path) => println!("  {name:<14} {}", path.display()),
+            Ok(path) => println!("  {name:<17} {}", path.display()),
             Err(why) => {
                 self.missing += 1;
-                println!("  {name:<14} MISSING: {}", why.replace('\n', "\n                 "));
+                println!("  {name:<17} MISSING: {}", why.replace('\n', "\n                    "));
             }
         }
     }
@@ -76,11 +77,8 @@ impl Rows {
 /// Debian packages and the server's user.
 fn system(rows: &mut Rows) {
     let root = is_root();
-    let mut wanted: Vec<&str> = DEBIAN
-        .iter()
-        .filter(|(program, ..)| tools::system(program).is_none())
-        .map(|(_, package, _)| *package)
-        .collect();
+    let mut wanted: Vec<&str> =
+        DEBIAN.iter().filter(|(name, ..)| of_the_system(name).is_none()).map(|(_, package, _)| *package).collect();
     if !has_venv() {
         wanted.push("python3-venv");
     }
@@ -94,9 +92,9 @@ fn system(rows: &mut Rows) {
             println!("  {why}");
         }
     }
-    for (program, package, what) in DEBIAN {
+    for (name, package, what) in DEBIAN {
         let how = format!("{what}; as root: apt-get install {package}");
-        rows.row(program, tools::system(program).ok_or(how));
+        rows.row(name, of_the_system(name).ok_or(how));
     }
     if root && !has_user("postgres") {
         println!("  adding the user postgres, which servers run as when we are root");
@@ -104,6 +102,11 @@ fn system(rows: &mut Rows) {
             println!("  {why}");
         }
     }
+}
+
+/// A program or a library of the system's.
+fn of_the_system(name: &str) -> Option<PathBuf> {
+    if name.ends_with(".so") { tools::library(name) } else { tools::system(name) }
 }
 
 /// PostgreSQL of one major: the system's, else from npm.

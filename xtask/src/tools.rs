@@ -113,6 +113,16 @@ pub(crate) fn system(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).chain(usual).map(|folder| folder.join(name)).find(|candidate| candidate.is_file())
 }
 
+/// What knows host names in the place of the C library: Debian's `libnss-wrapper`.
+pub(crate) const NSS_WRAPPER: &str = "libnss_wrapper.so";
+
+/// A library of the system, which programs can be told to load: looked for where Debian and others put it.
+pub(crate) fn library(name: &str) -> Option<PathBuf> {
+    let machines = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten().map(|entry| entry.path());
+    let usual = ["/usr/lib", "/usr/lib64", "/usr/local/lib"].map(PathBuf::from);
+    machines.chain(usual).map(|folder| folder.join(name)).find(|candidate| candidate.is_file())
+}
+
 /// The Python that wal-e runs on: the system's own, because the server's user can reach it.
 pub(crate) fn python() -> Option<PathBuf> {
     Some(PathBuf::from("/usr/bin/python3")).filter(|path| path.is_file()).or_else(|| system("python3"))

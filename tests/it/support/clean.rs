@@ -81,6 +81,25 @@ pub fn make(scratch: &Scratch, postgres: &Postgres, lzop: &Path) -> Clean {
     Clean { archive, segment, sum, last_commit, backups }
 }
 
+/// One of a quiet life, for a server with settings of its own: a base backup, work in some segments behind it, the end.
+pub fn make_plain(scratch: &Scratch, postgres: &Postgres, lzop: &Path) -> Clean {
+    let mut maker = Maker::new(scratch, postgres, lzop);
+    maker.settings.retain(|setting| !setting.starts_with("max_prepared_transactions"));
+    let primary = scratch.join("primary");
+    maker.initdb(&primary);
+    let mut server = maker.start(&primary);
+    server.ask("create table accounts (id int primary key, balance bigint); insert into accounts select i, 0 from generate_series(1, 2000) i");
+    maker.backup(&server, &primary, if postgres.major < 15 { Mode::Exclusive } else { Mode::NonExclusive });
+    for round in 1..=8 {
+        spend(&server, round);
+        server.ask("select pg_switch_wal()");
+    }
+    let (sum, last_commit) = (server.ask(ACCOUNTS), server.ask("select clock_timestamp()"));
+    server.stop();
+    let Maker { archive, segment, backups, .. } = maker;
+    Clean { archive, segment, sum, last_commit, backups }
+}
+
 impl<'a> Maker<'a> {
     fn new(scratch: &'a Scratch, postgres: &'a Postgres, lzop: &'a Path) -> Maker<'a> {
         let archive = scratch.dir("archive");

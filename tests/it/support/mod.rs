@@ -21,6 +21,7 @@ pub mod clock;
 pub mod daemon;
 pub mod feeder;
 pub mod garage;
+pub mod names;
 pub mod need;
 pub mod pace;
 pub mod postgres;
@@ -29,6 +30,7 @@ pub mod recovery;
 pub mod restore;
 pub mod scratch;
 pub mod strace;
+pub mod tls;
 #[path = "../../../xtask/src/tools.rs"]
 pub mod tools;
 pub mod wal_e;

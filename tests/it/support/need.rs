@@ -122,11 +122,14 @@ pub fn strace() -> Result<PathBuf, Missing> {
     tools::system("strace").ok_or_else(|| Missing::program("strace"))
 }
 
+/// What knows host names in the place of the programs it is loaded into.
+pub fn nss_wrapper() -> Result<PathBuf, Missing> {
+    tools::library(tools::NSS_WRAPPER).ok_or_else(|| Missing::program("nss_wrapper"))
+}
+
 /// What moves the clock of the programs it is loaded into.
 pub fn faketime() -> Result<Faketime, Missing> {
-    let machines = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut libraries = machines.map(|machine| machine.join("faketime/libfaketimeMT.so.1"));
-    let library = libraries.find(|library| library.is_file());
+    let library = tools::library("faketime/libfaketimeMT.so.1");
     let found = tools::system("faketime").zip(library).map(|(program, library)| Faketime { program, library });
     found.ok_or_else(|| Missing::program("faketime"))
 }

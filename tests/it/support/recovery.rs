@@ -40,10 +40,11 @@ impl Source {
         self.environment.iter().map(|(name, value)| (*name, value.as_str())).collect()
     }
 
-    /// `wal-r … wal-fetch %f %p`
+    /// `wal-r … wal-fetch %f %p`, the prefix quoted for the shell, its percent signs for the server.
     pub fn restore_command(&self, scratch: &Scratch) -> String {
         let wal_r = scratch.wal_r();
-        format!("'{}' wal-fetch --prefix '{}' {} %f %p", wal_r.display(), self.prefix, self.flags)
+        let prefix = self.prefix.replace('\'', r"'\''").replace('%', "%%");
+        format!("'{}' wal-fetch --prefix '{prefix}' {} %f %p", wal_r.display(), self.flags)
     }
 }
 

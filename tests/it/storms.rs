@@ -77,6 +77,7 @@ fn that_last() -> Vec<Storm> {
         Storm::ever("a page", OneSegment, Fault::Body(b"<html><body>Sign in to the network</body></html>".to_vec())),
         Storm::ever("empty", OneSegment, Fault::Body(Vec::new())),
         Storm::ever("short", OneSegment, Fault::ShortBy(1_000)),
+        Storm::ever("no length, and short", OneSegment, Fault::NoLength(20_000)),
         Storm::ever("a bit", OneSegment, Fault::FlipAt(2_000)),
         Storm { ever: true, ..Storm::passing("replaced", OneSegment, &[cut, Fault::Header("etag", "\"another\"")]) },
     ]
@@ -104,6 +105,9 @@ fn that_pass() -> Vec<Storm> {
         Storm::passing("one 429", OneSegment, &[Fault::Status(429, "TooManyRequests")]),
         Storm::passing("late", OneSegment, &[Fault::Late(1_500)]),
         Storm::passing("cut", OneSegment, std::slice::from_ref(&cut)),
+        Storm::passing("the whole for a range", OneSegment, &[cut.clone(), Fault::Whole]),
+        Storm::passing("another range", OneSegment, &[cut.clone(), Fault::Header("content-range", "bytes 0-9/10")]),
+        Storm::passing("a listing that fails once", Listings, &[Fault::Status(503, "SlowDown")]),
         Storm::passing("silence in the middle", OneSegment, &[Fault::StallAfter(30_000)]),
         Storm::passing("repeated keys", Listings, &vec![Fault::Repeat; 1_000]),
     ]

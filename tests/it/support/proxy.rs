@@ -4,6 +4,7 @@
 //! Never: judges content; keeps a connection for a second request (so that each fault meets one request).
 
 use super::free_port;
+use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,6 +41,10 @@ pub enum Fault {
     Hide(String),
     /// A listing with its first entry once more at its end.
     Repeat,
+    /// The answer without its length and with so many bytes of its body, then the connection ends in order.
+    NoLength(usize),
+    /// For a range of an object that [`Fault::CutAfter`] fell upon before: 200, and the whole of it.
+    Whole,
 }
 
 /// A request as a rule sees it.
@@ -61,6 +66,8 @@ struct Shared {
     upstream: u16,
     rule: Mutex<Rule>,
     requests: Mutex<Vec<Request>>,
+    /// Answers that were cut, whole, by the request's path and query.
+    cut: Mutex<HashMap<String, Vec<u8>>>,
     listening: AtomicBool,
     stop: AtomicBool,
 }
@@ -79,6 +86,7 @@ impl Proxy {
             upstream,
             rule: Mutex::new(Arc::new(|_| Fault::None)),
             requests: Mutex::default(),
+            cut: Mutex::default(),
             listening: AtomicBool::new(true),
             stop: AtomicBool::new(false),
         });
@@ -191,6 +199,11 @@ fn serve(shared: &Shared, client: &TcpStream) -> std::io::Result<()> {
             write!(client, "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len())?;
             return client.write_all(body);
         }
+        Fault::Whole => {
+            // Its range is signed, so the server cannot be asked for all of it.
+            let whole = shared.cut.lock().unwrap_or_else(PoisonError::into_inner).get(target).cloned();
+            return client.write_all(&whole.expect("an answer was cut before"));
+        }
         Fault::Late(milliseconds) => std::thread::sleep(Duration::from_millis(*milliseconds)),
         _ => {}
     }
@@ -217,6 +230,9 @@ fn serve(shared: &Shared, client: &TcpStream) -> std::io::Result<()> {
         }
         _ => {}
     }
+    if matches!(fault, Fault::NoLength(_)) {
+        answered.retain(|line| !is_header(line, "content-length"));
+    }
     if matches!(fault, Fault::ShortBy(_) | Fault::Hide(_) | Fault::Repeat) {
         let length = body.len();
         answered.retain(|line| !is_header(line, "content-length") && !is_header(line, "transfer-encoding"));
@@ -228,12 +244,16 @@ fn serve(shared: &Shared, client: &TcpStream) -> std::io::Result<()> {
     {
         *byte ^= 0x10;
     }
-    for line in answered.iter().filter(|line| !is_header(line, "connection")) {
-        write!(client, "{line}\r\n")?;
+    let head: String =
+        answered.iter().filter(|line| !is_header(line, "connection")).map(|line| format!("{line}\r\n")).collect();
+    let head = format!("{head}connection: close\r\n\r\n").into_bytes();
+    if matches!(fault, Fault::CutAfter(_)) && request.range.is_none() {
+        let whole = [head.as_slice(), body.as_slice()].concat();
+        shared.cut.lock().unwrap_or_else(PoisonError::into_inner).insert(target.to_owned(), whole);
     }
-    client.write_all(b"connection: close\r\n\r\n")?;
+    client.write_all(&head)?;
     match fault {
-        Fault::CutAfter(bytes) => client.write_all(&body[..bytes.min(whole)])?,
+        Fault::CutAfter(bytes) | Fault::NoLength(bytes) => client.write_all(&body[..bytes.min(whole)])?,
         Fault::ResetAfter(bytes) => {
             client.write_all(&body[..bytes.min(whole)])?;
             // Let what was sent arrive: a reset throws away what the other side has not read.

@@ -6,14 +6,14 @@
 //!
 //! **In which order.** Each is asked once, and not for long, before any is asked again; whoever could not be asked a moment
 //! ago comes last. Only when none has the file are those that could not be asked waited for, all at the same time, until the
-//! caller's deadline. So a file that one of them has comes soon, and for one that none has everybody's word is there.
+//! caller's deadline (for a standby, only where nobody answered). So a file that one of them has comes soon, and for one that none has everybody's word is there.
 //!
 //! Source: WAL-G's `WALG_FAILOVER_STORAGES`: whole roots of one layout, into which it archives while the one before is not
 //! alive. It leaves out whom it takes for dead, for a quarter of an hour, and then says "does not exist".
 
 use super::ahead::Listing;
 use super::fetch::{self, Around, Options, Outcome, Publish, Report};
-use super::mode::Mode;
+use super::mode::{Mode, Who};
 use crate::error::{Answer, Class, Code, Error, Verdict};
 use crate::pg::{SegmentName, SegmentSize};
 use crate::storage::Store;
@@ -199,6 +199,10 @@ impl Asking<'_> {
             if let Some(taken) = self.take(place, said) {
                 return taken;
             }
+        }
+        // A standby asks again by itself, and what arrives meanwhile may be in one that answers.
+        if self.mode.who == Who::Standby && self.said.values().any(Result::is_ok) {
+            return self.nobody_has_it();
         }
         // Nobody has it; one of those that could not be asked may. Whoever comes back first.
         for (place, said) in self.wait_for_those_away().await {

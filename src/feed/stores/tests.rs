@@ -118,6 +118,10 @@ fn stores(all: &[FaultyStore]) -> Stores {
 }
 
 async fn ask(stores: &Stores, file: &str, seen: Seen) -> Asked {
+    ask_for(Who::PointInTime, stores, file, seen).await
+}
+
+async fn ask_for(who: Who, stores: &Stores, file: &str, seen: Seen) -> Asked {
     let directory = tempfile::tempdir().unwrap();
     let destination = directory.path().join("RECOVERYXLOG");
     let options = Options {
@@ -130,7 +134,7 @@ async fn ask(stores: &Stores, file: &str, seen: Seen) -> Asked {
         overtaken: Duration::ZERO,
         seen: None,
     };
-    let mode = Mode { control: Some(control(1)), ..mode(Who::PointInTime) };
+    let mode = Mode { control: Some(control(1)), ..mode(who) };
     let publish = |landing: Landing, sync| landing.publish(sync);
     let (said, seen) = stores.fetch(&options, 0, seen, &mode, &publish).await;
     let word = match &said {
@@ -238,6 +242,25 @@ fn who_was_away_comes_last_and_is_asked_all_the_same() {
     let asked = runtime.block_on(ask(&stores, "0000000100000000000000FF", Seen::default()));
     assert_eq!(asked.word, "store", "{:?}", asked.said);
     assert!(all[0].calls_made() > 1);
+}
+
+#[test]
+fn a_standby_is_told_at_once_what_those_said_that_answer() {
+    let runtime = runtime(true);
+    let waited = |who, likes: [Like; 2]| {
+        runtime.block_on(async {
+            let began = tokio::time::Instant::now();
+            let asked = ask_for(who, &stores(&likes.map(Like::store)), ASKED, Seen::default()).await;
+            (asked.word, began.elapsed().as_secs())
+        })
+    };
+    for likes in [[Like::Down, Like::Ends], [Like::Gap, Like::Down], [Like::Empty, Like::Down]] {
+        assert_eq!(waited(Who::Standby, likes), ("store".to_owned(), 0), "{likes:?}");
+        assert!(waited(Who::PointInTime, likes).1 > 50, "{likes:?}");
+    }
+    // Nobody answers: whoever is back first is noticed soon.
+    assert_eq!(waited(Who::Standby, [Like::Down, Like::Back]).0, "delivered");
+    assert!(waited(Who::Standby, [Like::Down, Like::Down]).1 > 50);
 }
 
 fn archive_counted() -> FaultyStore {

@@ -247,7 +247,13 @@ fn the_short_way() {
                     if lies {
                         data.wait_for_status("ready", |status| status.ready > 0 && status.fetching == 0);
                     }
-                    let (code, bytes, said) = fetch(if lies { &alone } else { whole }, ARCHIVE.name(at));
+                    let program = if lies { &alone } else { whole };
+                    let (mut code, mut bytes, mut said) = fetch(program, ARCHIVE.name(at));
+                    let began = Instant::now();
+                    while lies && code == Some(broken) && began.elapsed() < Duration::from_secs(20) {
+                        // It lies there, and may still be joined to the one before it.
+                        (code, bytes, said) = fetch(program, ARCHIVE.name(at));
+                    }
                     assert_eq!((code, &*said), (Some(0), ""), "{at}");
                     assert!(bytes.as_deref() == Some(&ARCHIVE.segments[ARCHIVE.name(at)][..]), "{at}: other bytes");
                 }

@@ -218,11 +218,7 @@ impl Stage {
     /// Whoever read ahead for the server in this data directory is gone.
     #[track_caller]
     pub(super) fn wait_for_the_feeders_end(&self, name: &str) {
-        let (spool, began) = (self.scratch.join(name).join("pg_wal/.wal-r"), Instant::now());
-        while spool.exists() {
-            assert!(began.elapsed() < Duration::from_secs(20), "{name}: the feeder stays");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        wait_for_the_feeders_end(&self.scratch, name);
     }
 
     /// The object of a segment.
@@ -238,6 +234,16 @@ impl Stage {
 
 fn hits(weather: &Mutex<Weather>) -> usize {
     weather.lock().unwrap_or_else(PoisonError::into_inner).hits
+}
+
+/// Whoever read ahead for the server in this data directory is gone.
+#[track_caller]
+pub(super) fn wait_for_the_feeders_end(scratch: &Scratch, name: &str) {
+    let (spool, began) = (scratch.join(name).join("pg_wal/.wal-r"), Instant::now());
+    while spool.exists() {
+        assert!(began.elapsed() < Duration::from_secs(20), "{name}: the feeder stays");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 pub(super) fn never_promoted(server: &Server, storm: &str) {

@@ -4,18 +4,18 @@
 //! `WALG_FAILOVER_STORAGES`. Out: what recoveries make of it when one is away, lacks what the other has, or has something
 //! else under its name. Never: a server that opens with rows missing because one of the two could not be asked.
 
+use super::storms::{complaints, never_promoted, never_promoted_standby, segment_of, wait_for_the_feeders_end};
 use crate::support::archive::{self, Extent, Offline};
 use crate::support::garage::Garage;
 use crate::support::need::Missing;
 use crate::support::postgres::{Postgres, Server};
-use crate::support::proxy::{Fault, Proxy, Request};
+use crate::support::proxy::{Fault, Proxy};
 use crate::support::recovery::{self, Kind, Source};
 use crate::support::scratch::give;
 use crate::support::{Scratch, need, or_skip};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 const SEGMENTS: usize = 60;
 /// A verdict soon, and a feeder that looks a little ahead.
@@ -143,19 +143,13 @@ impl Stage {
         let status = server.wait_ended();
         let log = server.log();
         assert!(!status.success(), "{name}: {status}");
-        for words in ["selected new timeline", "archive recovery complete", "ready to accept connections"] {
-            assert!(!log.contains(words), "{name}: promoted:\n{log}");
-        }
+        never_promoted(&server, name);
         assert!(log.contains("restored log file"), "{name}: it was meant for the middle:\n{log}");
         for words in says {
             assert!(log.contains(words), "{name}: it does not say {words:?}:\n{log}");
         }
         // Its feeder would carry what it knows into the next recovery of this directory.
-        let (spool, began) = (self.scratch.join(name).join("pg_wal/.wal-r"), Instant::now());
-        while spool.exists() {
-            assert!(began.elapsed() < Duration::from_secs(20), "{name}: the feeder stays");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        wait_for_the_feeders_end(&self.scratch, name);
         log
     }
 
@@ -172,12 +166,6 @@ impl Store {
     fn asked_for(&self, segment: &str) -> usize {
         self.proxy.requests().iter().filter(|request| segment_of(request) == Some(segment)).count()
     }
-}
-
-/// The segment whose bytes a request asks for.
-fn segment_of(request: &Request) -> Option<&str> {
-    let path = request.target.split('?').next().unwrap_or_default();
-    path.rsplit('/').next()?.strip_suffix(".lzo").filter(|name| name.len() == 24)
 }
 
 fn point_in_time(stage: &Stage) {
@@ -253,14 +241,6 @@ fn point_in_time(stage: &Stage) {
 
 fn standby(stage: &Stage) {
     let (first, second) = (&stage.first, &stage.second);
-    let complaints = |server: &Server| server.log().matches("\nerror[").count();
-    let stands = |server: &mut Server| {
-        assert!(server.ended().is_none(), "down:\n{}", server.log());
-        let log = server.log();
-        for words in ["selected new timeline", "archive recovery complete"] {
-            assert!(!log.contains(words), "promoted:\n{log}");
-        }
-    };
 
     // The first one goes, and the second has not all of it.
     stage.delete(second, 40..SEGMENTS);
@@ -270,7 +250,7 @@ fn standby(stage: &Stage) {
         complaints(server) >= 2 && second.asked_for(stage.segment(39)) > 0
     });
     assert!(!stage.is_all_there(&server));
-    stands(&mut server);
+    never_promoted_standby(&mut server, "standby");
     let log = server.log();
     assert!(log.contains(&format!("{}/ does not have it", second.url())), "{log}");
 
@@ -280,14 +260,14 @@ fn standby(stage: &Stage) {
     server.wait_for("caught up", |server| stage.is_all_there(server));
     let before = complaints(&server);
     server.wait_for("asking again", |server| complaints(server) >= before + 2);
-    stands(&mut server);
+    never_promoted_standby(&mut server, "standby");
 
     // Both are there: an ordinary end, told calmly, and what arrives in either is replayed.
     second.proxy.listen(true);
     let ordinary = "were asked)";
     let before = server.log().matches(ordinary).count();
     server.wait_for("an ordinary end", |server| server.log().matches(ordinary).count() >= before + 2);
-    stands(&mut server);
+    never_promoted_standby(&mut server, "standby");
 }
 
 #[test]

@@ -147,8 +147,8 @@ impl Config {
         if let Some(directory) = &flags.envdir {
             let variables = file::read_envdir(directory)?;
             hidden = variables.keys().cloned().collect();
-            let set = variables.iter().filter(|(_, value)| !value.is_empty());
-            config.take(&Origin::EnvDir(directory.clone()), set.map(|(name, value)| (name.as_str(), value.as_str())));
+            let members = variables.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+            config.take(&Origin::EnvDir(directory.clone()), members);
         }
         let mut variables = Vec::new();
         for name in environment.names().filter(|name| !hidden.iter().any(|other| other == name)) {
@@ -163,8 +163,8 @@ impl Config {
         config.take(&Origin::Environment, variables);
         if let Some(path) = config.which_file(flags, environment) {
             let members = file::read(&path)?;
-            let set = members.iter().filter(|(_, value)| !value.is_empty());
-            config.take(&Origin::File(path.clone()), set.map(|(name, value)| (name.as_str(), value.as_str())));
+            let members = members.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+            config.take(&Origin::File(path.clone()), members);
             config.file = Some(path);
         }
         config.judge();
@@ -194,11 +194,11 @@ impl Config {
         path
     }
 
-    /// The values of one origin, which fill what is still free.
+    /// The values of one origin, which fill what is still free. Empty ones count as not given.
     fn take<'a>(&mut self, origin: &Origin, members: impl IntoIterator<Item = (&'a str, &'a str)>) {
         let in_file = matches!(origin, Origin::File(_));
         let mut mine: BTreeMap<Id, Vec<(usize, &str, &str)>> = BTreeMap::new();
-        for (name, value) in members {
+        for (name, value) in members.into_iter().filter(|(_, value)| !value.is_empty()) {
             // Files may write names in any case; the environment knows one.
             let setting = Setting::named(name).filter(|_| in_file || *name == *name.to_ascii_uppercase());
             if let Some(setting) = setting {

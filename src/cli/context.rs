@@ -258,10 +258,9 @@ impl Context {
     /// itself tells nothing of what it means.
     pub fn store_at(&self, url: &str) -> Answer<Arc<dyn Store>> {
         let config = Config::resolve(&Flags { prefix: Some(url.to_owned()), ..self.flags.clone() }, &self.environment)?;
-        let location = config.location()?;
+        let (location, settings) = config.place()?;
         let retry = self.global.deadline.map_or_else(RetryPolicy::default, RetryPolicy::within);
-        let settings = StoreSettings { retry, ..config.store_settings(&location)? };
-        Ok(open::open(&location, &settings)?)
+        Ok(open::open(&location, &StoreSettings { retry, ..settings })?)
     }
 
     async fn open(&self, deadline: Option<Duration>) -> Answer<Arc<dyn Store>> {

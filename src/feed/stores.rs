@@ -6,7 +6,8 @@
 //!
 //! **In which order.** Each is asked once, and not for long, before any is asked again; whoever could not be asked a moment
 //! ago comes last. Only when none has the file are those that could not be asked waited for, all at the same time, until the
-//! caller's deadline (for a standby, only where nobody answered). So a file that one of them has comes soon, and for one that none has everybody's word is there.
+//! caller's deadline (for a standby, only where nobody answered). So a file that one of them has comes soon, and for one
+//! that none has everybody's word is there.
 //!
 //! Source: WAL-G's `WALG_FAILOVER_STORAGES`: whole roots of one layout, into which it archives while the one before is not
 //! alive. It leaves out whom it takes for dead, for a quarter of an hour, and then says "does not exist".

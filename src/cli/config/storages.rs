@@ -94,9 +94,8 @@ impl Config {
     }
 
     fn named(&self, name: String) -> Answer<Storage> {
-        let place = self.location().and_then(|location| Ok((self.store_settings(&location)?, location)));
-        match place {
-            Ok((settings, location)) => Ok(Storage { name, location, settings }),
+        match self.place() {
+            Ok((location, settings)) => Ok(Storage { name, location, settings }),
             Err(error) if name == DEFAULT => Err(error),
             Err(error) => {
                 let named = Error::new(error.code(), format!("failover storage {name}: {}", error.what()));
@@ -126,8 +125,7 @@ impl Config {
             }
             let members = file::flat(map).map_err(|_| wrong(&format!("{name} is not a map of settings")))?;
             let mut config = Config::default();
-            let set = members.iter().filter(|(_, value)| !value.is_empty());
-            config.take(&value.origin, set.map(|(name, value)| (name.as_str(), value.as_str())));
+            config.take(&value.origin, members.iter().map(|(name, value)| (name.as_str(), value.as_str())));
             config.inherit(self);
             config.judge();
             if failovers.insert(name.clone(), config).is_some() {

@@ -161,6 +161,13 @@ impl Config {
         warnings
     }
 
+    /// Where the archive is, and what its store needs besides.
+    pub fn place(&self) -> Answer<(Location, StoreSettings)> {
+        let location = self.location()?;
+        let settings = self.store_settings(&location)?;
+        Ok((location, settings))
+    }
+
     /// What the store at this place needs besides; how long to try is the verb's matter. Settings of other stores may be
     /// as wrong as they like.
     pub fn store_settings(&self, location: &Location) -> Answer<StoreSettings> {

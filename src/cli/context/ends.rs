@@ -47,21 +47,18 @@ impl Context {
     /// One of them: with settings of its own, and then nothing of the environment, or with the usual ones.
     fn end(&self, end: End<'_>) -> Answer<(Location, StoreSettings)> {
         let prefix = end.url.map(str::to_owned);
-        let own;
-        let config = if end.config.is_some() || end.envdir.is_some() {
+        let (location, settings) = if end.config.is_some() || end.envdir.is_some() {
             let flags =
                 Flags { prefix, config: end.config.cloned(), envdir: end.envdir.cloned(), settings: Vec::new() };
-            own = Config::resolve(&flags, &Environment::default())?;
-            &own
+            Config::resolve(&flags, &Environment::default())?.place()?
         } else if prefix.is_some() {
-            own = Config::resolve(&Flags { prefix, ..self.flags.clone() }, &self.environment)?;
-            &own
+            Config::resolve(&Flags { prefix, ..self.flags.clone() }, &self.environment)?.place()?
         } else {
-            self.config()?
+            // The one of several stores that other verbs read.
+            let storage = self.config()?.storage()?;
+            (storage.location, storage.settings)
         };
-        let location = config.location()?;
         let retry = self.global.deadline.map_or_else(RetryPolicy::default, RetryPolicy::within);
-        let settings = StoreSettings { retry, ..config.store_settings(&location)? };
-        Ok((location, settings))
+        Ok((location, StoreSettings { retry, ..settings }))
     }
 }
